@@ -1,0 +1,5 @@
+package main
+
+import _ "github.com/millrace-cd/millrace/pkg"
+
+func main() {}
