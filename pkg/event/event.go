@@ -49,6 +49,7 @@ type Commit struct {
 	Author     string    `json:"author,omitempty"`
 	Message    string    `json:"message,omitempty"` // its first line
 	Time       time.Time `json:"time,omitzero"`     // committer's time
+	Accepted   time.Time `json:"accepted,omitzero"` // when the commit event was stored: the delivery's begin; overwritten as well
 
 	Fresh     bool `json:"fresh,omitempty"`     // run every step, reuse no verdict
 	Untrusted bool `json:"untrusted,omitempty"` // a fork's or pull request's: no secrets, no cache writes, no delivery past test

@@ -3,6 +3,7 @@ package event
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 )
@@ -71,8 +72,11 @@ func Encode(e Event, r Result) ([]byte, error) {
 	if data := append(head, tail...); len(data) <= MaxBytes {
 		return data, nil
 	}
-	return nil, fmt.Errorf("event of %d bytes is over the limit of %d", len(head)+len(tail), MaxBytes)
+	return nil, fmt.Errorf("%w: %d bytes, at most %d are allowed", ErrTooLarge, len(head)+len(tail), MaxBytes)
 }
+
+// ErrTooLarge says that an event exceeds [MaxBytes].
+var ErrTooLarge = errors.New("the event is too large")
 
 // Decode reads any result message.
 func Decode(data []byte) (Fact, error) {
