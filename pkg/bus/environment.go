@@ -13,16 +13,12 @@ import (
 // Environment says what runs in an environment: the fence of its deployments.
 // A deployment with a smaller number than the record's is superseded.
 type Environment struct {
-	App       string    `json:"app"`
-	Name      string    `json:"name"`
-	Number    uint64    `json:"number"` // of the delivery that holds or last took the environment
-	Commit    string    `json:"commit"`
-	Image     string    `json:"image"` // public name@sha256:…
-	Phase     string    `json:"phase"` // PhaseDeploying, PhaseDeployed or PhaseFailed
-	Container string    `json:"container,omitempty"`
-	URL       string    `json:"url,omitempty"`
-	Since     time.Time `json:"since"`
-	History   []Past    `json:"history,omitempty"` // newest first, at most 10: what a rollback may choose
+	App     string    `json:"app"`
+	Name    string    `json:"name"`
+	Number  uint64    `json:"number"`            // of the newest delivery that took the environment
+	Phase   string    `json:"phase"`             // of that delivery: PhaseDeploying, PhaseDeployed or PhaseFailed
+	Current Running   `json:"current"`           // what runs there; stays when a newer deployment fails
+	History []Running `json:"history,omitempty"` // what ran before, newest first, at most 10
 
 	revision uint64
 }
@@ -31,15 +27,30 @@ type Environment struct {
 const (
 	PhaseDeploying = "deploying"
 	PhaseDeployed  = "deployed"
-	PhaseFailed    = "failed" // the last deployment did not take; History[0] still runs
+	PhaseFailed    = "failed"
 )
 
-// Past is a release that was healthy in an environment.
-type Past struct {
-	Number uint64    `json:"number"`
-	Commit string    `json:"commit"`
-	Image  string    `json:"image"`
-	Since  time.Time `json:"since"`
+// Running is a release in an environment.
+type Running struct {
+	Number    uint64    `json:"number,omitempty"`
+	Commit    string    `json:"commit,omitempty"`
+	Image     string    `json:"image,omitempty"` // public name@sha256:…
+	Container string    `json:"container,omitempty"`
+	URL       string    `json:"url,omitempty"`
+	Since     time.Time `json:"since,omitzero"`
+}
+
+// maxHistory is how many releases a record remembers.
+const maxHistory = 10
+
+// Replace makes r what runs, and what ran the newest of the history.
+func (e Environment) Replace(r Running) Environment {
+	if e.Current.Number != 0 && e.Current.Number != r.Number {
+		e.History = append([]Running{e.Current}, e.History...)
+		e.History = e.History[:min(len(e.History), maxHistory)]
+	}
+	e.Number, e.Phase, e.Current = r.Number, PhaseDeployed, r
+	return e
 }
 
 // ErrConflict says that somebody changed the record first: read it again.

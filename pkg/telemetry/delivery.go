@@ -90,6 +90,21 @@ func TaskResult(o event.Outcome) attribute.KeyValue {
 	return semconv.CICDPipelineTaskRunResultKey.String(Result(o).Value.AsString())
 }
 
+// Plan decides the id of a span below ctx's, so that a process can continue it
+// before it has begun. [EmitPlanned] makes it.
+func Plan(ctx context.Context) trace.SpanContext {
+	return trace.SpanContextFromContext(ctx).WithSpanID(newSpanID()).WithRemote(false)
+}
+
+// EmitPlanned makes the span that was planned below ctx's, from began to now.
+func EmitPlanned(ctx context.Context, t trace.Tracer, planned trace.SpanContext, name string, began time.Time, failure string, attrs ...attribute.KeyValue) {
+	_, span := t.Start(plant(ctx, planned), name, trace.WithTimestamp(began), trace.WithAttributes(attrs...))
+	if failure != "" {
+		span.SetStatus(codes.Error, failure)
+	}
+	span.End()
+}
+
 // Parse reads a W3C traceparent; what is none gives an invalid span context.
 func Parse(traceparent, state string) trace.SpanContext {
 	carrier := propagation.MapCarrier{"traceparent": traceparent, "tracestate": state}
