@@ -1,0 +1,3 @@
+module example.com/red
+
+go 1.26
