@@ -19,4 +19,3 @@ import (
 	_ "golang.org/x/term"
 )
 
-func main() {}

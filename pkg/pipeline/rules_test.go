@@ -1,3 +1,6 @@
+package pipeline
+
+import "testing"
 
 func TestPublish(t *testing.T) {
 	for spec, want := range map[string]bool{

@@ -1,0 +1,129 @@
+package render
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/millrace-cd/millrace/pkg/bus"
+	"github.com/millrace-cd/millrace/pkg/delivery"
+	"github.com/millrace-cd/millrace/pkg/event"
+)
+
+// Show writes all that is known of a delivery, and where what it released runs now.
+func Show(w io.Writer, d delivery.Delivery, environments []bus.Environment, now time.Time) error {
+	var b strings.Builder
+	b.WriteString(Title(d) + "\n")
+	b.WriteString(Sentence(d, now) + "\n\n")
+	b.WriteString(strings.Join(all(d, now), "\n") + "\n\n")
+	b.WriteString(pairs([][2]string{
+		{"repository", delivery.Text(d.Commit.Repository)},
+		{"commit", delivery.Text(d.Commit.Hash)},
+		{"author", delivery.Text(d.Commit.Author)},
+		{"trace", d.TraceID},
+	}))
+	if c := Chain(d); c != "" {
+		b.WriteString("\n" + c)
+	}
+	if runs := Runs(d, environments); runs != "" {
+		b.WriteString("\n" + runs)
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+// all is the board with the steps of every stage.
+func all(d delivery.Delivery, now time.Time) []string {
+	width := 0
+	for _, s := range d.Stages {
+		width = max(width, len(s.Title()))
+	}
+	var lines []string
+	var b Board
+	for _, s := range d.Stages {
+		lines = append(lines, b.stage(s, width, now))
+		lines = append(lines, b.steps(s, width, now)...)
+	}
+	return lines
+}
+
+// Sentence says how a delivery stands.
+func Sentence(d delivery.Delivery, now time.Time) string {
+	text := State(d.State)
+	if d.State.Ended() {
+		text += " in " + Duration(d.Elapsed(now)) + Dim(", "+Ago(d.Finished, now))
+	} else {
+		text += Dim(" since " + Ago(d.Accepted, now))
+	}
+	if s, bad := d.Culprit(); bad {
+		text += fmt.Sprintf(" at %s: %s", delivery.Text(s.Title()), FirstLine(d.Reason, 300))
+	}
+	return text
+}
+
+// Chain is what was tested, built and released, by digest; "" if nothing was yet.
+func Chain(d delivery.Delivery) string {
+	blob := func(x event.Blob) string {
+		if x.Digest == "" {
+			return ""
+		}
+		return delivery.Text(x.Digest) + "  " + Dim(Count(x.Files, "file")+", "+Bytes(x.Bytes))
+	}
+	return pairs([][2]string{
+		{"tree", delivery.Text(d.Tree)},
+		{"snapshot", blob(d.Snapshot)},
+		{"artifact", blob(d.Artifact)},
+		{"image", delivery.Text(d.Image)},
+		{"tags", delivery.Text(strings.Join(d.Tags, ", "))},
+	})
+}
+
+// Runs tells which environments run what of the delivery's app; "" where none does.
+func Runs(d delivery.Delivery, environments []bus.Environment) string {
+	var rows [][]string
+	for _, e := range environments {
+		if e.App == d.App {
+			rows = append(rows, environment(d, e))
+		}
+	}
+	if rows == nil {
+		return ""
+	}
+	var b strings.Builder
+	_ = Table(&b, []string{"ENVIRONMENT", "RUNS", "DELIVERY", "URL"}, rows) // a builder takes all
+	return b.String()
+}
+
+func environment(d delivery.Delivery, e bus.Environment) []string {
+	which := fmt.Sprint(e.Current.Number)
+	switch {
+	case e.Current.Number == 0:
+		which = "none"
+	case e.Current.Number == d.Number:
+		which = green.paint("✓ " + which + ", this one")
+	}
+	if e.Phase != bus.PhaseDeployed && e.Number != e.Current.Number {
+		which += fmt.Sprintf(", %d %s", e.Number, delivery.Text(e.Phase))
+	}
+	return []string{delivery.Text(e.Name), Digest(e.Current.Image), which, delivery.Text(e.Current.URL)}
+}
+
+// Row is a delivery in a table, under [Header].
+func Row(d delivery.Delivery, now time.Time) []string {
+	dots := ""
+	for _, s := range d.Stages {
+		glyph, t := look(s.State)
+		dots += t.paint(glyph)
+	}
+	took := Duration(d.Elapsed(now))
+	return []string{
+		fmt.Sprint(d.Number), cut(delivery.Text(d.App), 30), State(d.State), dots, cut(Branch(d.Commit.Ref), 24),
+		delivery.Text(d.Commit.Short()), took, Ago(d.Accepted, now), FirstLine(d.Commit.Message, 60),
+	}
+}
+
+// Header names the columns of [Row].
+func Header() []string {
+	return []string{"DELIVERY", "APP", "STATE", "STAGES", "BRANCH", "COMMIT", "TOOK", "BEGAN", "MESSAGE"}
+}

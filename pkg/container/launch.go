@@ -1,0 +1,119 @@
+package container
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/containerd/errdefs"
+	"github.com/docker/docker/api/types/container"
+	"github.com/docker/docker/api/types/network"
+)
+
+const (
+	startTimeout  = 2 * time.Minute
+	removeTimeout = time.Minute
+)
+
+// nofileLimit is how many open files containers may have, the best for index 0; 0
+// leaves it to the engine. An engine that may not raise its own limit refuses to
+// start anything with more, and only a start finds that out.
+func nofileLimit(index int32) int64 {
+	return [...]int64{65536, 16384, 8192, 0}[index]
+}
+
+// launch creates a container with create and starts it, within the engine's
+// bound of starts at a time. It is not interrupted by the end of ctx half way, so
+// that the ID of what was created is known. The ID counts even with an error.
+func (e *Engine) launch(ctx context.Context, create func(ctx context.Context, nofile int64) (string, error)) (string, error) {
+	release, err := e.slot(ctx)
+	if err != nil {
+		return "", err
+	}
+	defer release()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), startTimeout)
+	defer cancel()
+	for {
+		limit := e.nofile.Load()
+		id, err := create(ctx, nofileLimit(limit))
+		if err != nil {
+			return id, err
+		}
+		if err = e.start(ctx, id, limit); !errors.Is(err, errNofile) {
+			return id, err
+		}
+		if err := e.remove(ctx, id); err != nil {
+			return id, err
+		}
+	}
+}
+
+// errNofile says that the container wants more open files than the engine allows,
+// and that the next one will want less.
+var errNofile = errors.New("the engine allows fewer open files")
+
+// start starts a container that was created with the limit of that index.
+func (e *Engine) start(ctx context.Context, id string, limit int32) error {
+	err := e.api.ContainerStart(ctx, id, container.StartOptions{})
+	if err == nil {
+		return nil
+	}
+	if strings.Contains(err.Error(), "rlimit") && nofileLimit(limit) > 0 {
+		e.nofile.CompareAndSwap(limit, limit+1)
+		return errNofile
+	}
+	return err
+}
+
+// slot waits until one more container may be starting.
+func (e *Engine) slot(ctx context.Context) (release func(), err error) {
+	select {
+	case e.starts <- struct{}{}:
+		return func() { <-e.starts }, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// create makes a container and returns its ID.
+func (e *Engine) create(ctx context.Context, name string, c *container.Config, host *container.HostConfig, net *network.NetworkingConfig) (string, error) {
+	created, err := e.api.ContainerCreate(ctx, c, host, net, nil, name)
+	if errdefs.IsNotFound(err) && strings.Contains(strings.ToLower(err.Error()), "no such image") {
+		return "", fmt.Errorf("create container from %s: %w", c.Image, ErrNoImage)
+	}
+	if err != nil {
+		return "", fmt.Errorf("create container from %s: %w", c.Image, err)
+	}
+	return created.ID, nil
+}
+
+// remove kills and removes a container with its anonymous volumes. It goes on
+// when everything else is being cancelled; that there is none is no error.
+func (e *Engine) remove(ctx context.Context, id string) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), removeTimeout)
+	defer cancel()
+	err := e.api.ContainerRemove(ctx, id, container.RemoveOptions{Force: true, RemoveVolumes: true})
+	if err == nil || errdefs.IsNotFound(err) {
+		return nil
+	}
+	if strings.Contains(err.Error(), "already in progress") {
+		return e.awaitRemoval(ctx, id)
+	}
+	return fmt.Errorf("remove container %.12s: %w", id, err)
+}
+
+// awaitRemoval waits for a removal that somebody else began.
+func (e *Engine) awaitRemoval(ctx context.Context, id string) error {
+	done, failed := e.api.ContainerWait(ctx, id, container.WaitConditionRemoved)
+	select {
+	case <-done:
+		return nil
+	case err := <-failed:
+		if errdefs.IsNotFound(err) {
+			return nil
+		}
+		return fmt.Errorf("remove container %.12s: %w", id, err)
+	}
+}

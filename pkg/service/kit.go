@@ -1,0 +1,135 @@
+package service
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/millrace-cd/millrace/pkg/bus"
+	"github.com/millrace-cd/millrace/pkg/container"
+	"github.com/millrace-cd/millrace/pkg/event"
+	"github.com/millrace-cd/millrace/pkg/store"
+	"github.com/millrace-cd/millrace/pkg/telemetry"
+	"github.com/millrace-cd/millrace/pkg/workspace"
+)
+
+// Kit is what a stage works with.
+type Kit struct {
+	Config
+	Bus    *bus.Bus
+	Engine *container.Engine
+	Store  *store.Store
+	Trees  *workspace.Cache
+	Tracer trace.Tracer
+	Log    *slog.Logger
+
+	telemetry *telemetry.Telemetry
+}
+
+// stages are the services' names and their stages.
+var stages = map[string]string{ //nolint:gochecknoglobals // a constant, if Go had constant maps
+	"tester": event.StageTest, "builder": event.StageBuild, "releaser": event.StageRelease, "deployer": event.StageDeploy,
+}
+
+// Open connects the service called name to all it needs. nc stays the caller's.
+func Open(ctx context.Context, nc *nats.Conn, name string, cfg Config, log *slog.Logger) (*Kit, error) {
+	cfg, err := cfg.orDefault(name)
+	if err != nil {
+		return nil, err
+	}
+	k := &Kit{Config: cfg, Log: log}
+	if k.Bus, err = bus.Open(nc); err != nil {
+		return nil, err
+	}
+	if k.Store, err = store.Open(store.Config{Registry: cfg.Registry, Public: cfg.RegistryPublic, Insecure: cfg.RegistryInsecure}); err != nil {
+		return nil, err
+	}
+	if k.Trees, err = workspace.Open(filepath.Join(cfg.DataDir, "trees"), filepath.Join(cfg.EngineDataDir, "trees")); err != nil {
+		return nil, err
+	}
+	host, err := os.Hostname()
+	if err != nil {
+		return nil, fmt.Errorf("name of this host: %w", err)
+	}
+	if k.Engine, err = container.Connect(ctx, container.Config{Instance: cfg.Instance, Self: host, Trouble: func(err error) { log.Warn("container", "err", err) }}); err != nil {
+		return nil, err
+	}
+	k.telemetry, err = telemetry.Open(ctx, telemetry.Service{Name: "millrace-" + name, Version: Version(), Instance: cfg.Worker}, k.sink(stages[name]))
+	if err != nil {
+		return nil, errors.Join(err, k.Engine.Close())
+	}
+	k.Tracer = k.telemetry.Tracer()
+	return k, nil
+}
+
+// sink stores the spans of a stage's deliveries on the bus.
+func (k *Kit) sink(stage string) func(telemetry.Span) {
+	return func(s telemetry.Span) {
+		if data, err := json.Marshal(s); err == nil {
+			k.Bus.NoteRaw(stage, event.Span, s.App, s.Number, data)
+		}
+	}
+}
+
+// Close ends what Open began.
+func (k *Kit) Close(ctx context.Context) error {
+	return errors.Join(k.telemetry.Close(ctx), k.Engine.Close())
+}
+
+// closeAfter closes at the end of a process whose ctx is over, and must not hang it.
+func (k *Kit) closeAfter(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
+	defer cancel()
+	if err := k.Close(ctx); err != nil {
+		k.Log.Warn("not all was closed", "err", err)
+	}
+}
+
+// serveHealth answers /livez, /readyz and /version until stopped.
+func (k *Kit) serveHealth(ctx context.Context) (stop func(), err error) {
+	if k.HTTPAddr == "" {
+		return func() {}, nil
+	}
+	listener, err := listen(ctx, k.HTTPAddr)
+	if err != nil {
+		return nil, fmt.Errorf("health endpoints: %w (change %sHTTP_ADDR)", err, Prefix)
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok\n")) })
+	mux.HandleFunc("GET /version", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(Version() + "\n")) })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) { k.ready(ctx, w, r) })
+	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
+	done := make(chan struct{})
+	go func() { defer close(done); _ = server.Serve(listener) }()
+	return func() { _ = server.Close(); <-done }, nil
+}
+
+// ready lists the checks; the status is 503 where one fails.
+func (k *Kit) ready(ctx context.Context, w http.ResponseWriter, r *http.Request) {
+	check, cancel := context.WithTimeout(r.Context(), 5*time.Second)
+	defer cancel()
+	checks := []struct {
+		name string
+		err  error
+	}{{"nats", k.Bus.Ready(check)}, {"engine", k.Engine.Ping(check)}, {"not stopping", ctx.Err()}}
+	status, text := http.StatusOK, ""
+	for _, c := range checks {
+		if c.err != nil {
+			status = http.StatusServiceUnavailable
+			text += fmt.Sprintf("[-] %s: %v\n", c.name, c.err)
+			continue
+		}
+		text += "[+] " + c.name + "\n"
+	}
+	w.WriteHeader(status)
+	_, _ = w.Write([]byte(text))
+}

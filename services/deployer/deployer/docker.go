@@ -1,0 +1,169 @@
+package deployer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/millrace-cd/millrace/pkg/container"
+	"github.com/millrace-cd/millrace/pkg/event"
+	"github.com/millrace-cd/millrace/pkg/service"
+	"github.com/millrace-cd/millrace/pkg/stage"
+)
+
+// stopGrace is how long a release that is replaced may take to end.
+const stopGrace = 10 * time.Second
+
+// rollout is a release that runs and passed its checks, beside what it replaces.
+type rollout struct {
+	app     *container.Running
+	old     []*container.Running
+	stopped []*container.Running // of the old ones, since they held a port
+}
+
+// roll starts the release beside what runs and checks it. Where it needs a port of
+// the host that an old one holds, that one is stopped first, and started again if
+// the new release fails.
+func (d deployer) roll(ctx context.Context, p plan) (*rollout, error) {
+	if _, err := d.kit.Engine.Resolve(ctx, p.image, container.PullMissing); err != nil {
+		return nil, err
+	}
+	r := &rollout{}
+	if err := d.survey(ctx, p, r); err != nil {
+		return nil, err
+	}
+	if err := d.launch(ctx, p, r); err != nil {
+		return nil, errors.Join(err, r.undo(context.WithoutCancel(ctx)))
+	}
+	if err := d.check(ctx, p, r.app); err != nil {
+		return nil, errors.Join(err, r.undo(context.WithoutCancel(ctx)))
+	}
+	return r, nil
+}
+
+// survey finds what runs. A container of this very delivery is left from an attempt
+// that did not end: it is taken over if it runs, else made anew.
+func (d deployer) survey(ctx context.Context, p plan, r *rollout) error {
+	apps, err := d.kit.Engine.Apps(ctx, p.app, p.environment)
+	if err != nil {
+		return err
+	}
+	for _, a := range apps {
+		switch {
+		case a.Owner.Delivery != p.number:
+			r.old = append(r.old, a)
+		case a.State == "running" && a.Image == p.image:
+			r.app = a
+		default:
+			if err := a.Remove(ctx); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// launch starts the new container.
+func (d deployer) launch(ctx context.Context, p plan, r *rollout) error {
+	if r.app != nil {
+		return nil
+	}
+	docker := p.target.Drivers[0].Docker
+	for _, o := range r.old {
+		if o.State != "running" || !clash(o, docker.Publish) {
+			continue
+		}
+		if err := o.Stop(ctx, stopGrace); err != nil {
+			return err
+		}
+		r.stopped = append(r.stopped, o)
+	}
+	var err error
+	r.app, err = d.kit.Engine.Start(ctx, container.App{
+		Name:  fmt.Sprintf("%s-%s-%d", p.app, p.environment, p.number),
+		Owner: container.Owner{App: p.app, Delivery: p.number, Stage: event.StageDeploy, Environment: p.environment},
+		Image: p.image, Env: maps.Clone(p.target.Env), Publish: docker.Publish,
+		Network: docker.Network, Aliases: []string{p.app}, Mounts: nil, Limits: service.Limits(docker.Resources),
+	})
+	if errors.Is(err, container.ErrPortTaken) || errors.Is(err, container.ErrStep) {
+		return stage.Fail("%w", err)
+	}
+	return err
+}
+
+// clash tells whether a container holds a port of the host that a new one wants.
+func clash(old *container.Running, publish []string) bool {
+	return slices.ContainsFunc(publish, func(spec string) bool {
+		parts := strings.Split(strings.Split(spec, "/")[0], ":")
+		if len(parts) < 2 {
+			return false // a free port
+		}
+		want := parts[len(parts)-2]
+		return slices.ContainsFunc(old.Ports, func(p container.Port) bool { return strconv.Itoa(p.Host) == want })
+	})
+}
+
+// check asks the release whether it is well; what it answers else is the commit's
+// fault.
+func (d deployer) check(ctx context.Context, p plan, app *container.Running) error {
+	ctx, span := d.kit.Tracer.Start(ctx, "check")
+	defer span.End()
+	for _, c := range p.checks {
+		err := app.Probe(ctx, *service.Probe(&c))
+		if unready := new(container.NotReady); errors.As(err, &unready) {
+			return stage.Fail("the release does not pass its check in %s; what ran there still does: %w", p.environment, err)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// undo removes the new release and brings back what was stopped for it.
+func (r *rollout) undo(ctx context.Context) error {
+	var errs []error
+	if r.app != nil {
+		errs = append(errs, r.app.Remove(ctx))
+	}
+	for _, o := range r.stopped {
+		errs = append(errs, o.StartAgain(ctx))
+	}
+	return errors.Join(errs...)
+}
+
+// commit removes what was replaced; its image stays for a rollback.
+func (r *rollout) commit(ctx context.Context) error {
+	var errs []error
+	for _, o := range r.old {
+		errs = append(errs, o.Stop(ctx, stopGrace), o.Remove(ctx))
+	}
+	return errors.Join(errs...)
+}
+
+// url is where the release answers on the host; "" where it publishes nothing.
+func (r *rollout) url() string {
+	for _, p := range r.app.Ports {
+		if p.Protocol != "tcp" || p.Host == 0 {
+			continue
+		}
+		host := p.HostIP
+		if host == "" || host == "0.0.0.0" || host == "::" {
+			host = "127.0.0.1"
+		}
+		return "http://" + net.JoinHostPort(host, strconv.Itoa(p.Host))
+	}
+	return ""
+}
+
+// digestOf is the digest in name@digest.
+func digestOf(image string) string {
+	_, digest, _ := strings.Cut(image, "@")
+	return digest
+}

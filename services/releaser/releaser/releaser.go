@@ -1,0 +1,107 @@
+// Package releaser turns an artifact into a released image.
+//
+// It assembles the image, stores it by digest, starts that very image in an
+// environment of its own and lets acceptance tests in containers of their own at it.
+// Only if all pass does the image get its name and tags: a release that was not
+// accepted has no name anywhere.
+package releaser
+
+import (
+	"context"
+	"strings"
+
+	"github.com/millrace-cd/millrace/pkg/event"
+	"github.com/millrace-cd/millrace/pkg/pipeline"
+	"github.com/millrace-cd/millrace/pkg/service"
+	"github.com/millrace-cd/millrace/pkg/snapshot"
+	"github.com/millrace-cd/millrace/pkg/stage"
+	"github.com/millrace-cd/millrace/pkg/step"
+)
+
+// Config is what only the releaser needs.
+type Config struct {
+	Parallel int `env:"PARALLEL_STEPS" envDefault:"4"` // acceptance steps of one delivery at the same time
+}
+
+// Serve releases artifacts until ctx ends.
+func Serve(ctx context.Context, k *service.Kit, cfg Config) error {
+	r := releaser{kit: k, source: k.Source(), steps: k.Steps(cfg.Parallel)}
+	return stage.Work(ctx, k.Bus, r.run, service.Options[event.Built](k))
+}
+
+type releaser struct {
+	kit    *service.Kit
+	source snapshot.Source
+	steps  *step.Runner
+}
+
+func (r releaser) run(ctx context.Context, j stage.Job[event.Built]) (event.Released, error) {
+	out := event.Released{Built: j.Event}
+	_, file, err := r.source.Open(ctx, out.Tested)
+	if err != nil {
+		return out, err
+	}
+	release, err := file.Release.Expand(snapshot.Vars(out.Commit))
+	if err != nil {
+		return out, stage.Fail("%w", err)
+	}
+	if err := supported(release); err != nil {
+		return out, err
+	}
+	internal, err := r.assemble(ctx, out.Built, release)
+	if err != nil {
+		return out, err
+	}
+	out.Acceptance, err = r.accept(ctx, j, internal, file)
+	if err != nil {
+		return out, err
+	}
+	if err := step.Failure(out.Acceptance); err != nil {
+		return out, stage.Fail("%w", err)
+	}
+	return out, r.publish(ctx, internal, release, &out)
+}
+
+// publish gives the accepted image its name. Nothing is built again: the name is
+// for the digest that was tested.
+func (r releaser) publish(ctx context.Context, internal string, release pipeline.Release, out *event.Released) error {
+	ctx, span := r.kit.Tracer.Start(ctx, "publish image "+release.Image)
+	defer span.End()
+	image, err := r.kit.Store.Publish(ctx, internal, r.repository(release.Image), release.Tags, true)
+	if err != nil {
+		return err
+	}
+	out.Image, out.Tags = image, release.Tags
+	return nil
+}
+
+// repository is where the file wants the image; a name without a host is in the
+// installation's own registry.
+func (r releaser) repository(image string) string {
+	host, _, found := strings.Cut(image, "/")
+	if found && (strings.ContainsAny(host, ".:") || host == "localhost") {
+		return image
+	}
+	return r.kit.RegistryPublic + "/" + image
+}
+
+// supported refuses by name what this version cannot do yet: to leave it out in
+// silence would release something else than the file says.
+func supported(r pipeline.Release) error {
+	for what, asked := range map[string]bool{
+		"release.dockerfile":                  r.Dockerfile != nil,
+		"release.install":                     len(r.Install) > 0,
+		"release.platforms":                   len(r.Platforms) > 0,
+		"release.scan":                        r.Scan != nil,
+		"release.max_size":                    r.MaxSize > 0,
+		"release.environment.before":          len(r.Environment.Before) > 0,
+		"release.environment.services":        len(r.Environment.Services) > 0,
+		"release.environment.secrets":         len(r.Environment.Secrets) > 0,
+		"release.environment.replicas over 1": r.Environment.Replicas > 1,
+	} {
+		if asked {
+			return stage.Fail("%s is not supported by this version of millrace", what)
+		}
+	}
+	return nil
+}
