@@ -37,10 +37,13 @@ type Config struct {
 	// empty, the standard DOCKER_* variables count, else the default socket.
 	Host string
 
-	// Instance tells what is ours from what belongs to others on the same engine.
-	// It is a DNS label and must differ between processes that run at the same
-	// time, since each removes what it does not know of its instance.
+	// Instance tells what is ours from what belongs to other installations on the
+	// same engine. It is a DNS label that all processes of an installation share.
 	Instance string
+
+	// Process tells what this process made from what others of its instance did. It
+	// must differ from that of all others, dead ones included; random by default.
+	Process string
 
 	// Self is the host name or ID of the container that this process runs in, so
 	// that probes can join the networks of what they probe. The name of no
@@ -124,6 +127,9 @@ func assemble(ctx context.Context, api *client.Client, cfg Config, info Info) (*
 	}
 	if cfg.Warm == 0 {
 		cfg.Warm = 2
+	}
+	if cfg.Process == "" {
+		cfg.Process = random(8)
 	}
 	e := &Engine{api: api, cfg: cfg, info: info, sessions: map[string]*Session{}, idle: make(chan struct{})}
 	e.starts = make(chan struct{}, cfg.Starts)

@@ -30,9 +30,12 @@ const (
 	labelStep        = "millrace.step"
 	labelAttempt     = "millrace.attempt"
 	labelInstance    = "millrace.instance"
-	labelSession     = "millrace.session" // the session that removes it
+	labelSession     = "millrace.session" // the process, and its session, that remove it
 	labelKind        = "millrace.kind"    // pause, step, service, app, outside, network, workspace, cache
 )
+
+// processEnd ends the process's name in a session's.
+const processEnd = "/"
 
 // What an object with our labels is.
 const (

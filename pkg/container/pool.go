@@ -55,10 +55,13 @@ func (p *pool) make(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	id, err := p.e.startPause(ctx, outside, Owner{}.labels(p.e.cfg.Instance, "", kindPause))
+	id, err := p.e.startPause(ctx, outside, Owner{}.labels(p.e.cfg.Instance, p.session(), kindPause))
 	p.know(id)
 	return id, err
 }
+
+// session marks what the pool makes as this process's.
+func (p *pool) session() string { return p.e.cfg.Process + processEnd + "pool" }
 
 // fill keeps the pool full until it is closed.
 func (p *pool) fill() {
@@ -113,7 +116,7 @@ func (p *pool) outside(ctx context.Context) (string, error) {
 	// ends must not take it away from others.
 	id, err := p.e.makeNetwork(ctx, objectName(p.e.cfg.Instance, "outside"), network.CreateOptions{
 		Options: map[string]string{"com.docker.network.bridge.enable_icc": "false"},
-		Labels:  Owner{}.labels(p.e.cfg.Instance, "", kindOutside),
+		Labels:  Owner{}.labels(p.e.cfg.Instance, p.session(), kindOutside),
 	})
 	p.network = id
 	return id, err

@@ -4,17 +4,19 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/api/types/network"
 	"github.com/docker/docker/api/types/volume"
 )
 
-// Reap removes the containers, networks and volumes of this instance whose owner
-// is not live. What an open session of this engine owns is live; live, which may
-// be nil, tells of other owners. Deployed apps and caches stay. It returns how many
-// objects it removed; the error joins those of what could not be removed.
-func (e *Engine) Reap(ctx context.Context, live func(Owner) bool) (int, error) {
+// Reap removes the containers, networks and volumes of this instance that were made
+// by processes which are not live, as live tells of their names ([Config.Process]).
+// What this very process made and still uses is live; deployed apps and caches stay.
+// It returns how many objects it removed; the error joins those of what could not be
+// removed.
+func (e *Engine) Reap(ctx context.Context, live func(process string) bool) (int, error) {
 	r := reaper{e: e, live: live, filter: container.ListOptions{All: true, Filters: labelled(labelInstance, e.cfg.Instance)}}
 	r.containers(ctx) // first: they hold the others
 	r.networks(ctx)
@@ -24,7 +26,7 @@ func (e *Engine) Reap(ctx context.Context, live func(Owner) bool) (int, error) {
 
 type reaper struct {
 	e       *Engine
-	live    func(Owner) bool
+	live    func(process string) bool
 	filter  container.ListOptions
 	removed int
 	errs    []error
@@ -60,23 +62,22 @@ func (r *reaper) volumes(ctx context.Context) {
 	}
 }
 
-// orphan tells whether nobody owns what has these labels.
+// orphan tells whether nobody uses what has these labels.
 func (r *reaper) orphan(labels map[string]string) bool {
 	if labels[labelInstance] != r.e.cfg.Instance || labels[labelStage] == stageDeploy {
 		return false
 	}
 	switch labels[labelKind] {
-	case kindApp, kindCache, kindOutside:
+	case kindApp, kindCache:
 		return false
+	}
+	process, session, _ := strings.Cut(labels[labelSession], processEnd)
+	if process != r.e.cfg.Process {
+		return !r.live(process)
 	}
 	r.e.mu.Lock()
-	open := r.e.sessions[labels[labelSession]] != nil
-	r.e.mu.Unlock()
-	if open {
-		return false
-	}
-	owner := ownerOf(labels)
-	return r.live == nil || owner == (Owner{}) || !r.live(owner)
+	defer r.e.mu.Unlock()
+	return session != "pool" && r.e.sessions[labels[labelSession]] == nil
 }
 
 func (r *reaper) note(err error) {

@@ -51,7 +51,7 @@ type Session struct {
 // Open begins a session. The caller closes it.
 func (e *Engine) Open(ctx context.Context, owner Owner, opts SessionOptions) (*Session, error) {
 	s := &Session{
-		e: e, id: random(8), owner: owner, opts: opts,
+		e: e, id: e.cfg.Process + processEnd + random(8), owner: owner, opts: opts,
 		ahead: make(chan struct{}, e.cfg.Starts), lanes: map[int]*lane{},
 		closing: make(chan struct{}), gone: make(chan struct{}),
 	}

@@ -256,10 +256,10 @@ func TestReap(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = next.Close() }()
-	if n, err := next.Reap(t.Context(), func(o Owner) bool { return o.App == "shop" }); n != 0 || err != nil {
+	if n, err := next.Reap(t.Context(), func(process string) bool { return process == gone.cfg.Process }); n != 0 || err != nil {
 		t.Errorf("reaped %d, %v of what is live", n, err)
 	}
-	n, err := next.Reap(t.Context(), func(Owner) bool { return false })
+	n, err := next.Reap(t.Context(), func(string) bool { return false })
 	if n < 2 || err != nil {
 		t.Errorf("reaped %d, %v, want what was left", n, err)
 	}

@@ -5,12 +5,10 @@ import (
 	"bytes"
 	"fmt"
 	"io"
-
-	"golang.org/x/tools/cover"
 )
 
 // maxCoverage is the size of the largest report of coverage, in bytes.
-const maxCoverage = 64 << 20
+const maxCoverage = 256 << 20
 
 // Coverage reads how much of the code was covered: a cover profile of Go (counts
 // statements), lcov or Cobertura's XML (count lines), told apart by their content. What
@@ -53,23 +51,3 @@ func coverage(in *bufio.Reader) (percent float64, covered, total int64, err erro
 }
 
 func share(covered, total int64) float64 { return 100 * float64(covered) / float64(total) }
-
-// goProfile counts statements, as go tool cover does.
-func goProfile(r io.Reader) (covered, total int64, err error) {
-	profiles, err := cover.ParseProfilesFromReader(r)
-	if err != nil {
-		return 0, 0, err
-	}
-	for _, p := range profiles {
-		for _, b := range p.Blocks {
-			if b.NumStmt > 1<<20 {
-				return 0, 0, fmt.Errorf("%s:%d has %d statements", line(p.FileName), b.StartLine, b.NumStmt)
-			}
-			total += int64(b.NumStmt)
-			if b.Count > 0 {
-				covered += int64(b.NumStmt)
-			}
-		}
-	}
-	return covered, total, nil
-}

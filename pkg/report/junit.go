@@ -1,6 +1,7 @@
 package report
 
 import (
+	"bytes"
 	"encoding/xml"
 	"errors"
 	"fmt"
@@ -46,6 +47,7 @@ type junitCase struct {
 	inside  int    // depth of the element that tells of a failure, 0 outside
 	hidden  int    // depth of an element with output, 0 outside
 	said    string // attribute message
+	kind    string // attribute type
 	text    clip
 }
 
@@ -71,7 +73,7 @@ func (p *junit) read(d *xml.Decoder) error {
 		case xml.EndElement:
 			p.end()
 		case xml.CharData:
-			if p.test != nil && p.test.inside > 0 && p.test.hidden == 0 {
+			if p.test != nil && p.test.inside > 0 && p.test.hidden == 0 && len(bytes.TrimSpace(t)) > 0 {
 				p.test.text.add(string(t))
 			}
 		}
@@ -141,14 +143,18 @@ func (c *collector) close(s *junitSuite) {
 func (c *collector) add(s *junitSuite, t *junitCase) {
 	s.seconds += t.Seconds
 	t.Flaky = t.Flaky && t.Result == ""
+	text := t.text.String()
+	if strings.TrimSpace(text) == "" {
+		t.said = first(t.said, t.kind)
+	}
 	switch {
 	case t.Result != "":
-		c.failed(s.Suite, &t.Case, t.said, t.text.String())
+		c.failed(s.Suite, &t.Case, t.said, text)
 	case t.skipped:
 		s.Skipped++
 	default:
 		t.Result = event.ResultSuccess
-		c.passed(s.Suite, &t.Case, t.said, t.text.String())
+		c.passed(s.Suite, &t.Case, t.said, text)
 	}
 }
 
@@ -218,7 +224,7 @@ func (t *junitCase) start(name string, attr map[string]string, depth int) {
 		return
 	}
 	t.inside = depth
-	t.said = first(t.said, attr["message"], attr["type"])
+	t.said, t.kind = first(t.said, attr["message"]), first(t.kind, attr["type"])
 }
 
 func (t *junitCase) end(depth int) {

@@ -10,8 +10,8 @@ import (
 	"strings"
 )
 
-// maxLines is how many lines of code a report may tell of.
-const maxLines = 4 << 20
+// maxLines is how many lines or blocks of code a report may tell of.
+const maxLines = 2 << 20
 
 var errNothing = errors.New("it measures nothing")
 

@@ -2,6 +2,7 @@ package service
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -33,6 +34,8 @@ type Kit struct {
 	Log    *slog.Logger
 
 	telemetry *telemetry.Telemetry
+	process   string // names it on the engine; new with each start
+	keeper    keeper
 }
 
 // stages are the services' names and their stages.
@@ -46,7 +49,7 @@ func Open(ctx context.Context, nc *nats.Conn, name string, cfg Config, log *slog
 	if err != nil {
 		return nil, err
 	}
-	k := &Kit{Config: cfg, Log: log}
+	k := &Kit{Config: cfg, Log: log, process: rand.Text()}
 	if k.Bus, err = bus.Open(nc); err != nil {
 		return nil, err
 	}
@@ -60,7 +63,7 @@ func Open(ctx context.Context, nc *nats.Conn, name string, cfg Config, log *slog
 	if err != nil {
 		return nil, fmt.Errorf("name of this host: %w", err)
 	}
-	if k.Engine, err = container.Connect(ctx, container.Config{Instance: cfg.Instance, Self: host, Trouble: func(err error) { log.Warn("container", "err", err) }}); err != nil {
+	if k.Engine, err = container.Connect(ctx, container.Config{Instance: cfg.Instance, Process: k.process, Self: host, Trouble: func(err error) { log.Warn("container", "err", err) }}); err != nil {
 		return nil, err
 	}
 	k.telemetry, err = telemetry.Open(ctx, telemetry.Service{Name: "millrace-" + name, Version: Version(), Instance: cfg.Worker}, k.sink(stages[name]))
@@ -68,6 +71,7 @@ func Open(ctx context.Context, nc *nats.Conn, name string, cfg Config, log *slog
 		return nil, errors.Join(err, k.Engine.Close())
 	}
 	k.Tracer = k.telemetry.Tracer()
+	k.keep(ctx)
 	return k, nil
 }
 
@@ -82,6 +86,7 @@ func (k *Kit) sink(stage string) func(telemetry.Span) {
 
 // Close ends what Open began.
 func (k *Kit) Close(ctx context.Context) error {
+	k.keeper.stop()
 	return errors.Join(k.telemetry.Close(ctx), k.Engine.Close())
 }
 

@@ -4,12 +4,15 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"sync/atomic"
 	"testing"
+
+	"github.com/google/go-containerregistry/pkg/v1/remote"
 )
 
 // trouble answers the first n requests that match as told.
@@ -152,37 +155,40 @@ func TestRegistryThatForgets(t *testing.T) {
 }
 
 // Two that send the same blob share the work, but not the order to stop.
-func TestPutSurvivesSomebodyElsesEnd(t *testing.T) {
+func TestPushSurvivesSomebodyElsesEnd(t *testing.T) {
 	t.Parallel()
-	began, joined, stopped := make(chan struct{}), make(chan struct{}), make(chan struct{})
-	var uploads, lookups atomic.Int32
-	f := serve(t, inMemory(t), func(_ http.ResponseWriter, r *http.Request) bool {
-		if r.Method == http.MethodHead && strings.Contains(r.URL.Path, "/manifests/") && lookups.Add(1) == 2 {
-			close(joined)
-		}
-		if r.Method != http.MethodPatch || uploads.Add(1) > 1 {
-			return false
-		}
-		_, _ = io.Copy(io.Discard, r.Body)
-		close(began)
-		<-r.Context().Done()
-		close(stopped)
-		return true
-	})
-	s := openStore(t, Config{Registry: f.host()})
-	up := Upload{App: "shop", Kind: Artifact, Tar: tarOf(t, "hello")}
-	ctx, stop := context.WithCancel(t.Context())
-	first, second := make(chan error, 1), make(chan error, 1)
-	go func() { _, err := s.Put(ctx, up); first <- err }()
-	<-began
-	go func() { _, err := s.Put(t.Context(), up); second <- err }()
-	<-joined
-	stop()
-	<-stopped
-	if err := <-first; !errors.Is(err, context.Canceled) {
-		t.Errorf("error is %v, want canceled", err)
+	s := openStore(t, Config{Registry: serve(t, inMemory(t)).host()})
+	repo, err := s.internal("shop", Artifact)
+	if err != nil {
+		t.Fatal(err)
 	}
-	if err := <-second; err != nil {
-		t.Error(err)
+	m, err := newManifest(Upload{App: "shop", Kind: Artifact, Tar: tarOf(t, "hello")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	digest, err := m.Digest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	sent := 0
+	err = s.push(t.Context(), repo.Digest(digest.String()), func(p *remote.Pusher) error {
+		if sent++; sent == 1 {
+			return fmt.Errorf("send: %w", context.Canceled)
+		}
+		return p.Put(t.Context(), repo.Digest(digest.String()), m)
+	})
+	if err != nil || sent != 2 {
+		t.Errorf("sent %d times, %v", sent, err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	none := repo.Digest("sha256:" + strings.Repeat("0", 64))
+	sent = 0
+	err = s.push(ctx, none, func(*remote.Pusher) error {
+		sent++
+		stop()
+		return ctx.Err()
+	})
+	if !errors.Is(err, context.Canceled) || sent != 1 {
+		t.Errorf("sent %d times, %v, want our own order to be obeyed", sent, err)
 	}
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -202,7 +201,7 @@ func (d *demo) start(ctx context.Context) error {
 		return err
 	}
 	if d.keep {
-		addr, err := freePort(ctx)
+		addr, err := loopback(ctx, 0)
 		if err != nil {
 			return err
 		}
@@ -221,22 +220,15 @@ func (d *demo) start(ctx context.Context) error {
 	return nil
 }
 
-// freePort is an address of this machine that nobody listens on right now.
-func freePort(ctx context.Context) (string, error) {
-	var config net.ListenConfig
-	l, err := config.Listen(ctx, "tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	return l.Addr().String(), l.Close()
-}
-
 func (d *demo) later(undo func(context.Context) error) { d.undo = append(d.undo, undo) }
 
 // clean undoes everything, also after Ctrl-C, and keeps at it when something fails.
 func (d *demo) clean(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
 	defer cancel()
+	if len(d.undo) > 0 {
+		d.say("%s", render.Dim("removing what was made …"))
+	}
 	var errs []error
 	for i := len(d.undo) - 1; i >= 0; i-- {
 		errs = append(errs, d.undo[i](ctx))

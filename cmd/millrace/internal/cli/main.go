@@ -40,6 +40,7 @@ type app struct {
 func Main(p Process, v Version) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	context.AfterFunc(ctx, stop) // a second Ctrl-C ends the process at once
 	return Run(ctx, p, v)
 }
 
@@ -55,7 +56,7 @@ func Run(ctx context.Context, p Process, v Version) int {
 	if err != nil && !a.started {
 		err = usage(err, "millrace --help tells what there is")
 	}
-	return a.report(ctx, err)
+	return a.report(err)
 }
 
 func (a *app) root() *cobra.Command {
@@ -91,11 +92,11 @@ func (a *app) root() *cobra.Command {
 }
 
 // report tells of an error and turns it into an exit code.
-func (a *app) report(ctx context.Context, err error) int {
+func (a *app) report(err error) int {
 	if err == nil {
 		return OK
 	}
-	p := explain(ctx, err)
+	p := explain(err)
 	if p.err != nil {
 		_, _ = fmt.Fprintf(a.screen.Err, "error: %v\n", p.err)
 	}

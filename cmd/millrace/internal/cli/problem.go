@@ -59,7 +59,7 @@ func quiet(code int) error {
 }
 
 // explain finds the exit code of an error, and a hint where one helps.
-func explain(ctx context.Context, err error) problem {
+func explain(err error) problem {
 	var p problem
 	if errors.As(err, &p) {
 		return p
@@ -77,7 +77,7 @@ func explain(ctx context.Context, err error) problem {
 		return problem{err, System, "start one with: millrace up; or say where it is: --nats URL or MILLRACE_NATS_URL"}
 	case errors.Is(err, os.ErrPermission):
 		return problem{err, Denied, ""}
-	case errors.Is(err, context.Canceled) && ctx.Err() != nil:
+	case errors.Is(err, context.Canceled):
 		return problem{errors.New("interrupted"), Interrupted, ""}
 	case errors.Is(err, context.DeadlineExceeded):
 		return problem{err, GaveUp, ""}

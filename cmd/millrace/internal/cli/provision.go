@@ -55,7 +55,7 @@ func patiently(ctx context.Context, wait bool, do func() error) error {
 			if errors.Is(ctx.Err(), context.Canceled) {
 				return ctx.Err()
 			}
-			return problem{fmt.Errorf("gave up waiting: %w", err), GaveUp, explain(ctx, err).hint}
+			return problem{fmt.Errorf("gave up waiting: %w", err), GaveUp, explain(err).hint}
 		}
 	}
 }

@@ -38,8 +38,8 @@ func (a *app) up() *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.runUp(cmd.Context(), o) },
 	}
 	cmd.Flags().StringVar(&o.data, "data", "", "data directory ($XDG_DATA_HOME/millrace)")
-	cmd.Flags().IntVar(&o.natsPort, "nats-port", 4222, "port of NATS on 127.0.0.1")
-	cmd.Flags().IntVar(&o.registry, "registry-port", 5000, "port of the registry on 127.0.0.1")
+	cmd.Flags().IntVar(&o.natsPort, "nats-port", 4222, "port of NATS on 127.0.0.1; 0 takes a free one")
+	cmd.Flags().IntVar(&o.registry, "registry-port", 5000, "port of the registry on 127.0.0.1; 0 takes a free one")
 	cmd.Flags().StringVar(&o.instance, "instance", "default", "whose containers these are, where several Millraces share a Docker engine")
 	cmd.Flags().IntVar(&o.concurrency, "concurrency", 2, "deliveries that a service works on at the same time")
 	cmd.Flags().BoolVar(&o.verbose, "verbose", false, "show the services' logs")
@@ -59,10 +59,16 @@ func (a *app) runUp(ctx context.Context, o upOptions) error {
 		return err
 	}
 	defer unlock()
-	e, err := embedded.Start(ctx, embedded.Options{
+	options := embedded.Options{
 		Dir: o.data, Protocols: []string{"https", "ssh", "file"}, Instance: o.instance, Concurrency: o.concurrency, Log: a.serviceLog(o.verbose),
-		NATSAddr: loopback(o.natsPort), RegistryAddr: loopback(o.registry),
-	})
+	}
+	if options.NATSAddr, err = loopback(ctx, o.natsPort); err != nil {
+		return err
+	}
+	if options.RegistryAddr, err = loopback(ctx, o.registry); err != nil {
+		return err
+	}
+	e, err := embedded.Start(ctx, options)
 	if err != nil {
 		return portTaken(err)
 	}
@@ -144,7 +150,18 @@ func (a *app) serviceLog(verbose bool) *slog.Logger {
 	return slog.New(tint.NewHandler(a.screen.Err, &tint.Options{Level: slog.LevelInfo, TimeFormat: time.TimeOnly, NoColor: !render.Coloured(a.screen.Err)}))
 }
 
-func loopback(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }
+// loopback is an address of this machine; for port 0 one that nobody listens on.
+func loopback(ctx context.Context, port int) (string, error) {
+	if port != 0 {
+		return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)), nil
+	}
+	var config net.ListenConfig
+	l, err := config.Listen(ctx, "tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	return l.Addr().String(), l.Close()
+}
 
 // portTaken names the flags that help.
 func portTaken(err error) error {

@@ -11,8 +11,10 @@ import (
 	"github.com/millrace-cd/millrace/pkg/delivery"
 )
 
-// barWidth is how many columns the whole time takes.
-const barWidth = 24
+const (
+	barWidth  = 24 // columns that the whole time takes
+	nameWidth = 60 // columns of the longest name that is shown whole
+)
 
 // Trace writes a delivery's spans as a tree, each with its time and with a bar that
 // shows when in the whole it was.
@@ -21,11 +23,11 @@ func Trace(w io.Writer, root *delivery.Span) error {
 	rows := rows(root, "", "")
 	width := 0
 	for _, r := range rows {
-		width = max(width, lipgloss.Width(r.name))
+		width = min(max(width, lipgloss.Width(r.name)), nameWidth)
 	}
 	var b strings.Builder
 	for _, r := range rows {
-		line := fmt.Sprintf("%s %s  %s", pad(r.name, width), padLeft(Duration(r.span.End.Sub(r.span.Start)), 7), bar(r.span, from, to))
+		line := fmt.Sprintf("%s %s  %s", pad(cut(r.name, width), width), padLeft(Duration(r.span.End.Sub(r.span.Start)), 7), bar(r.span, from, to))
 		if r.span.Error != "" {
 			line += "  " + red.paint("✗ "+FirstLine(r.span.Error, 60))
 		}
