@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 )
@@ -37,8 +38,8 @@ func (c *commandLine) deliver(ctx context.Context, commit string) (time.Duration
 	step := []string{"docker", "run", "--rm", "-v", src + ":/workspace", "-w", "/workspace", image, "sh", "-ec"}
 	for _, command := range [][]string{
 		{"git", "clone", "--quiet", "--depth=1", "file://" + c.repo.dir, src},
-		append(step[:len(step):len(step)], "grep -q hello www/index.html"),
-		append(step[:len(step):len(step)], "mkdir -p dist && cp /bin/busybox dist/busybox && cp -r www dist/www"),
+		append(slices.Clip(step), "grep -q hello www/index.html"),
+		append(slices.Clip(step), "mkdir -p dist && cp /bin/busybox dist/busybox && cp -r www dist/www"),
 		{"docker", "build", "--quiet", "-t", tag, src},
 		{"docker", "network", "create", cliNetwork},
 		{"docker", "run", "-d", "--name", cliApp, "--network", cliNetwork, "--network-alias", "app", tag},

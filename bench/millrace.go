@@ -50,7 +50,7 @@ func (m *millrace) start(ctx context.Context, binary string) error {
 	if m.log, err = os.Create(filepath.Join(m.dir, "log")); err != nil {
 		return err
 	}
-	m.cmd = exec.Command(binary, "up", "--data", filepath.Join(m.dir, "data"), "--nats-port", natsPort, "--registry-port", registryPort, "--instance", "bench", "--allow-file", "--purge")
+	m.cmd = exec.Command(binary, "up", "--data", filepath.Join(m.dir, "data"), "--nats-port", natsPort, "--registry-port", registryPort, "--instance", "bench", "--purge")
 	m.cmd.Stdout, m.cmd.Stderr = m.log, m.log
 	if err := m.cmd.Start(); err != nil {
 		return err

@@ -144,8 +144,7 @@ func (b *Bus) send(ctx context.Context, msg *nats.Msg, opts ...jetstream.Publish
 
 // final tells that trying again cannot help.
 func final(err error) bool {
-	var api *jetstream.APIError
-	if errors.As(err, &api) {
+	if api, ok := errors.AsType[*jetstream.APIError](err); ok {
 		return api.Code >= 400 && api.Code < 500 || taken(err)
 	}
 	return errors.Is(err, nats.ErrMaxPayload) || errors.Is(err, nats.ErrConnectionClosed) || errors.Is(err, nats.ErrBadSubject)

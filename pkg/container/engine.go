@@ -29,6 +29,7 @@ import (
 
 	"github.com/docker/docker/api/types/system"
 	"github.com/docker/docker/client"
+	"go.opentelemetry.io/otel/trace/noop"
 )
 
 // Config says which engine to use, and as whom.
@@ -104,7 +105,8 @@ func Connect(ctx context.Context, cfg Config) (*Engine, error) {
 	if !idPattern.MatchString(cfg.Instance) {
 		return nil, fmt.Errorf("container instance %q: want a DNS label", cfg.Instance)
 	}
-	opts := []client.Opt{client.FromEnv, client.WithAPIVersionNegotiation()}
+	// Spans of the engine's HTTP requests would drown those of a delivery.
+	opts := []client.Opt{client.FromEnv, client.WithAPIVersionNegotiation(), client.WithTraceProvider(noop.NewTracerProvider())}
 	if cfg.Host != "" {
 		opts = append(opts, client.WithHost(cfg.Host))
 	}

@@ -1,10 +1,8 @@
 package delivery
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -153,8 +151,9 @@ func TestStates(t *testing.T) {
 			w.record("shop", n, "deploy", "staging", event.Succeeded, "")
 			w.note("shop", n, "deploy", "production", event.Started, 1, event.Step{})
 		}, "running: test=succeeded build=succeeded release=succeeded deploy/staging=succeeded deploy/production=running"},
-		{"whole", func(w world, n uint64) { w.whole("shop", n) },
-			"succeeded: test=succeeded build=succeeded release=succeeded deploy/staging=succeeded deploy/production=succeeded"},
+		{"whole", func(w world, n uint64) {
+			w.whole("shop", n)
+		}, "succeeded: test=succeeded build=succeeded release=succeeded deploy/staging=succeeded deploy/production=succeeded"},
 	}
 	w := newWorld(t)
 	for _, tt := range tests {
@@ -203,9 +202,9 @@ func TestBrokenEvents(t *testing.T) {
 		t.Fatal(err)
 	}
 	for n := range uint64(4) {
-		d := w.load(n + 1)
+		w.load(n + 1)
 		w.record(bus.InvalidApp, n+1, "test", "", event.Refused, "the event is not JSON")
-		if d = w.load(n + 1); d.State != State(event.Refused) || d.Reason == "" || d.TraceID == "" {
+		if d := w.load(n + 1); d.State != State(event.Refused) || d.Reason == "" || d.TraceID == "" {
 			t.Errorf("%d: %s %q %q", n+1, states(d), d.Reason, d.TraceID)
 		}
 	}
@@ -240,273 +239,5 @@ func TestList(t *testing.T) {
 		if diff := cmp.Diff(tt.want, got); diff != "" {
 			t.Errorf("app %q, limit %d: %s", tt.app, tt.limit, diff)
 		}
-	}
-}
-
-// told is the changes of a whole delivery, in order.
-func told() []string {
-	want := []string{"accepted"}
-	for _, stage := range []string{"test", "build", "release"} {
-		for _, kind := range []string{"stage-started", "step-started unit", "step-finished unit", "stage-ended"} {
-			want = append(want, stage+" "+kind)
-		}
-	}
-	for _, env := range []string{"staging", "production"} {
-		want = append(want, "deploy "+env+" stage-started", "deploy "+env+" stage-ended")
-	}
-	return want
-}
-
-func short(c Change) string {
-	return strings.TrimSpace(fmt.Sprintf("%s %s %s", c.Stage.Title(), c.Kind, c.Step.Name))
-}
-
-// TestFollow follows from the start, from the middle and after the end: all see the
-// same, each once.
-func TestFollow(t *testing.T) {
-	w := newWorld(t)
-	n := w.commit("shop")
-	type result struct {
-		seen []string
-		last Delivery
-		err  error
-	}
-	results := make(chan result, 3)
-	follow := func() {
-		var r result
-		began := make(chan struct{})
-		go func() {
-			r.last, r.err = Follow(t.Context(), w.bus, n, func(_ Delivery, c Change) {
-				if r.seen = append(r.seen, short(c)); len(r.seen) == 1 {
-					close(began)
-				}
-			})
-			results <- r
-		}()
-		<-began
-	}
-	follow()
-	w.note("shop", n, "test", "", event.Started, 1, event.Step{})
-	follow()
-	w.rest(n)
-	follow()
-	for range 3 {
-		r := <-results
-		if r.err != nil || r.last.State != State(event.Succeeded) {
-			t.Errorf("ends %s: %v", states(r.last), r.err)
-		}
-		if diff := cmp.Diff(told(), r.seen); diff != "" {
-			t.Error(diff)
-		}
-	}
-}
-
-// rest is whole without the first observation.
-func (w world) rest(n uint64) {
-	w.Helper()
-	w.note("shop", n, "test", "", event.StepStarted, 1, event.Step{Name: "unit"})
-	w.note("shop", n, "test", "", event.StepFinished, 1, event.Step{Name: "unit", Result: event.ResultSuccess, Seconds: 2})
-	w.record("shop", n, "test", "", event.Succeeded, "")
-	for _, stage := range []string{event.StageBuild, event.StageRelease} {
-		w.note("shop", n, stage, "", event.Started, 1, event.Step{})
-		w.note("shop", n, stage, "", event.StepStarted, 1, event.Step{Name: "unit"})
-		w.note("shop", n, stage, "", event.StepFinished, 1, event.Step{Name: "unit", Result: event.ResultSuccess, Seconds: 2})
-		w.record("shop", n, stage, "", event.Succeeded, "")
-	}
-	for _, env := range []string{"staging", "production"} {
-		w.note("shop", n, event.StageDeploy, env, event.Started, 1, event.Step{})
-		w.record("shop", n, event.StageDeploy, env, event.Succeeded, "")
-	}
-}
-
-func TestFollowIsInterrupted(t *testing.T) {
-	w := newWorld(t)
-	n := w.commit("shop")
-	ctx, cancel := context.WithCancel(t.Context())
-	d, err := Follow(ctx, w.bus, n, func(Delivery, Change) { cancel() })
-	if !errors.Is(err, context.Canceled) || d.Number != n || d.State != Queued {
-		t.Errorf("got %s: %v", states(d), err)
-	}
-}
-
-func TestCallbackOwnsWhatItGets(t *testing.T) {
-	w := newWorld(t)
-	n := w.commit("shop")
-	w.whole("shop", n)
-	var first Delivery
-	if _, err := Follow(t.Context(), w.bus, n, func(d Delivery, c Change) {
-		if c.Kind == StepStarted && first.App == "" {
-			first = d
-		}
-	}); err != nil {
-		t.Fatal(err)
-	}
-	if got := states(first); got != "running: test=running build=pending release=pending deploy=pending" || first.Stages[0].Steps[0].Result != "" {
-		t.Errorf("changed behind its back: %s, step %+v", got, first.Stages[0].Steps)
-	}
-}
-
-func (w world) span(n uint64, s telemetry.Span, raw ...byte) {
-	w.Helper()
-	data := raw
-	if len(raw) == 0 {
-		data = []byte(fmt.Sprintf(`{"traceId":%q,"spanId":%q,"parentSpanId":%q,"name":%q,"start":%q,"end":%q}`,
-			s.TraceID, s.ID, s.Parent, s.Name, s.Start.Format(time.RFC3339Nano), s.End.Format(time.RFC3339Nano)))
-	}
-	w.bus.NoteRaw("test", event.Span, "shop", n, data)
-	if err := w.nc.Flush(); err != nil {
-		w.Fatal(err)
-	}
-}
-
-func lines(s *Span, indent string) []string {
-	all := []string{indent + s.Name}
-	for _, c := range s.Children {
-		all = append(all, lines(c, indent+"  ")...)
-	}
-	return all
-}
-
-func TestTrace(t *testing.T) {
-	w := newWorld(t)
-	n := w.commit("shop")
-	commit, err := w.bus.Commit(t.Context(), n)
-	if err != nil {
-		t.Fatal(err)
-	}
-	root := rootOf(commit, w.load(n)).ID
-	at := func(s int) time.Time { return time.Unix(int64(s), 0).UTC() }
-	w.span(n, telemetry.Span{ID: "c", Parent: "b", Name: "step unit", Start: at(4), End: at(5)}) // children end first
-	w.span(n, telemetry.Span{ID: "d", Parent: "b", Name: "queued", Start: at(2), End: at(3)})
-	w.span(n, telemetry.Span{ID: "b", Parent: root, Name: "test", Start: at(3), End: at(6)})
-	w.span(n, telemetry.Span{ID: "e", Parent: "lost", Name: "orphan", Start: at(9), End: at(10)})
-	w.span(n, telemetry.Span{ID: "x", Parent: "y", Name: "loop x", Start: at(11), End: at(12)})
-	w.span(n, telemetry.Span{ID: "y", Parent: "x", Name: "loop y", Start: at(12), End: at(12)})
-	w.span(n, telemetry.Span{}, []byte("not json")...)
-	got, err := Trace(t.Context(), w.bus, n)
-	if err != nil {
-		t.Fatal(err)
-	}
-	want := []string{"RUN shop", "  test", "    queued", "    step unit", "  orphan", "  loop x", "  loop y"}
-	if diff := cmp.Diff(want, lines(got, "")); diff != "" {
-		t.Error(diff)
-	}
-	if !got.Missing || got.ID != root || got.Start.IsZero() {
-		t.Errorf("the root is not made up: %+v", got.Span)
-	}
-}
-
-// TestTraceWaitsForItsRoot reads a trace between the last fact and the root span.
-func TestTraceWaitsForItsRoot(t *testing.T) {
-	w := newWorld(t)
-	n := w.commit("shop")
-	res := event.Result{StageName: "test", Outcome: event.Failed, Attempt: 1, Started: time.Now(), Finished: time.Now()}
-	if _, _, err := w.bus.Record(t.Context(), bus.Key{Stage: "test", App: "shop", Number: n}, event.Tested{Commit: event.Commit{App: "shop", Number: n}}, res, nil); err != nil {
-		t.Fatal(err)
-	}
-	commit, err := w.bus.Commit(t.Context(), n)
-	if err != nil {
-		t.Fatal(err)
-	}
-	root := rootOf(commit, w.load(n)).ID
-	w.span(n, telemetry.Span{ID: "b", Parent: root, Name: "test", Start: time.Now(), End: time.Now()})
-	got := make(chan *Span, 1)
-	go func() {
-		s, err := Trace(t.Context(), w.bus, n)
-		if err != nil {
-			t.Error(err)
-		}
-		got <- s
-	}()
-	w.awaitReaders()
-	w.span(n, telemetry.Span{ID: root, Name: "RUN shop", Start: time.Now(), End: time.Now()})
-	if s := <-got; s.Missing || s.Name != "RUN shop" || len(s.Children) != 1 {
-		t.Errorf("got %+v", s)
-	}
-}
-
-// awaitReaders waits until somebody reads the observations.
-func (w world) awaitReaders() {
-	w.Helper()
-	sub, err := w.nc.SubscribeSync("$JS.API.CONSUMER.MSG.NEXT." + bus.Progress + ".>")
-	if err != nil {
-		w.Fatal(err)
-	}
-	if _, err := sub.NextMsg(10 * time.Second); err != nil {
-		w.Fatal(err)
-	}
-}
-
-func TestLogs(t *testing.T) {
-	w := newWorld(t)
-	n := w.commit("shop")
-	w.print(n, "test", "unit[go=1.26]", 1, "one\n")
-	w.print(n, "test", "unit-go-1-26", 1, "another\n") // the same token
-	w.print(n, "build", "build", 1, "lost\n")
-	w.print(n, "build", "build", 2, "\x1b[31mtwo\x1b[0m\nthree\nfour")
-	tests := []struct {
-		name  string
-		which Which
-		want  string
-	}{
-		{"all", Which{}, "one\nanother\nlost\n\x1b[31mtwo\x1b[0m\nthree\nfour"},
-		{"stage", Which{Stage: "test"}, "one\nanother\n"},
-		{"step", Which{Step: "unit[go=1.26]"}, "one\n"},
-		{"token", Which{Step: "unit-go-1-26"}, "one\nanother\n"},
-		{"nothing", Which{Stage: "deploy"}, ""},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			got := ""
-			if err := Logs(t.Context(), w.bus, n, tt.which, false, func(c Chunk) error { got += string(c.Data); return nil }); err != nil {
-				t.Fatal(err)
-			}
-			if got != tt.want {
-				t.Errorf("got %q, want %q", got, tt.want)
-			}
-		})
-	}
-	lines, total, err := Tail(t.Context(), w.bus, n, Which{Stage: "build", Step: "build"}, 2)
-	if err != nil || total != 3 || !slices.Equal(lines, []string{"three", "four"}) {
-		t.Errorf("tail: %q of %d: %v", lines, total, err)
-	}
-	if err := Logs(t.Context(), w.bus, 99, Which{}, false, nil); !errors.Is(err, bus.ErrNotFound) {
-		t.Errorf("delivery 99: %v", err)
-	}
-}
-
-func (w world) print(n uint64, stage, step string, attempt int, text string) {
-	w.Helper()
-	l := w.bus.Log(w.Context(), bus.LogKey{Stage: stage, App: "shop", Number: n, Step: step, Attempt: attempt, Try: 1})
-	if _, err := l.Write([]byte(text)); err != nil {
-		w.Fatal(err)
-	}
-	if err := l.Close(event.ResultSuccess); err != nil {
-		w.Fatal(err)
-	}
-}
-
-func TestFollowLogs(t *testing.T) {
-	w := newWorld(t)
-	n := w.commit("shop")
-	w.print(n, "test", "unit", 1, "before\n")
-	var got []string
-	seen, done := make(chan struct{}, 8), make(chan error, 1)
-	go func() {
-		done <- Logs(t.Context(), w.bus, n, Which{}, true, func(c Chunk) error {
-			got = append(got, string(c.Data)+c.End)
-			seen <- struct{}{}
-			return nil
-		})
-	}()
-	<-seen
-	w.print(n, "test", "unit", 1, "meanwhile\n")
-	w.record("shop", n, "test", "", event.Failed, "red")
-	if err := <-done; err != nil {
-		t.Fatal(err)
-	}
-	want := []string{"before\n", "success", "meanwhile\n", "success"}
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Error(diff)
 	}
 }

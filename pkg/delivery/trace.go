@@ -69,25 +69,24 @@ func spansOf(ctx context.Context, b *bus.Bus, d Delivery, root string) ([]*Span,
 	var spans []*Span
 	subject := []string{"progress.*." + event.Span + ".*." + text(d.Number)}
 	seen, last := false, uint64(0)
-	collect := func(e bus.Entry) error {
+	collect := func(e bus.Entry) {
 		s := &Span{}
-		if e.Sequence <= last || json.Unmarshal(e.Data, &s.Span) != nil {
-			return nil
+		if e.Sequence > last && json.Unmarshal(e.Data, &s.Span) == nil {
+			last, seen = e.Sequence, seen || s.ID == root
+			spans = append(spans, s)
 		}
-		last, seen = e.Sequence, seen || s.ID == root
-		spans = append(spans, s)
-		return nil
 	}
-	if err := b.Read(ctx, bus.Progress, subject, collect); err != nil || seen || !d.State.Ended() || time.Since(d.Finished) > time.Minute {
+	all := func(e bus.Entry) error { collect(e); return nil }
+	if err := b.Read(ctx, bus.Progress, subject, all); err != nil || seen || !d.State.Ended() || time.Since(d.Finished) > time.Minute {
 		return spans, err
 	}
 	wait, cancel := context.WithTimeout(ctx, lateRoot)
 	defer cancel()
 	err := b.Follow(wait, bus.Progress, subject, func(e bus.Entry) error {
-		if err := collect(e); err != nil || !seen {
-			return err
+		if collect(e); seen {
+			return bus.ErrStopped
 		}
-		return bus.ErrStopped
+		return nil
 	})
 	if errors.Is(err, context.DeadlineExceeded) {
 		err = nil

@@ -26,11 +26,10 @@ func Coverage(name string, r io.Reader) (percent float64, covered, total int64, 
 }
 
 func coverage(in *bufio.Reader) (percent float64, covered, total int64, err error) {
-	head, err := in.Peek(in.Size())
-	if len(head) == 0 && err != io.EOF {
+	text, err := begin(in)
+	if err != nil {
 		return 0, 0, 0, err
 	}
-	text := bytes.TrimSpace(bytes.TrimPrefix(head, []byte("\ufeff")))
 	switch {
 	case bytes.HasPrefix(text, []byte("<")):
 		return cobertura(in)

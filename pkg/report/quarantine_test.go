@@ -21,7 +21,6 @@ func TestQuarantine(t *testing.T) {
 		{"grandparent", "TestA! TestA/b! TestA/b/c", "TestA/b/c", "| TestA TestA/b TestA/b/c"},
 		{"subtests of a quarantined test", "TestA! TestA/b", "TestA", "| TestA TestA/b"},
 		{"no message, no subtests", "TestA! TestB/b", "TestB/*", "TestA | TestB/b"},
-		{"slash in a title", "adds_a/b adds_a", "adds_a", "| adds_a/b adds_a"},
 	}
 	for _, tt := range tests {
 		var s Suite
@@ -72,8 +71,17 @@ func TestWild(t *testing.T) {
 		glob, s string
 		want    bool
 	}{
-		{"", "", true}, {"", "a", false}, {"*", "", true}, {"a*", "a/b", true}, {"*b*", "abc", true}, {"a**c", "abc", true}, {"a*c", "acb", false},
-		{"*a*b", "xaxxab", true}, {"é?", "éü", true}, {"[a]", "a", false}, {strings.Repeat("*a", 100), strings.Repeat("a", 5000) + "b", false},
+		{"", "", true},
+		{"", "a", false},
+		{"*", "", true},
+		{"a*", "a/b", true},
+		{"*b*", "abc", true},
+		{"a**c", "abc", true},
+		{"a*c", "acb", false},
+		{"*a*b", "xaxxab", true},
+		{"é?", "éü", true},
+		{"[a]", "a", false},
+		{strings.Repeat("*a", 100), strings.Repeat("a", 5000) + "b", false},
 	} {
 		if got := wild(tt.glob, tt.s); got != tt.want {
 			t.Errorf("%.20q matches %.20q: %t", tt.glob, tt.s, got)

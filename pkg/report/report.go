@@ -9,6 +9,7 @@ package report
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 )
@@ -82,20 +83,29 @@ func Read(name string, r io.Reader, max Limits) ([]Suite, error) {
 
 // sniff tells by its beginning how to read a report.
 func sniff(in *bufio.Reader) (func(io.Reader, Limits) ([]Suite, error), error) {
-	head, err := in.Peek(in.Size())
-	if len(head) == 0 && err != io.EOF {
-		return nil, err
-	}
-	text := bytes.TrimSpace(bytes.TrimPrefix(head, []byte("\ufeff")))
+	text, err := begin(in)
 	switch {
-	case len(text) == 0:
-		return nil, fmt.Errorf("it is empty")
+	case err != nil:
+		return nil, err
 	case text[0] == '<':
 		return JUnit, nil
 	case bytes.Contains(text, []byte(`"Action":`)):
 		return GoTest, nil
 	}
-	return nil, fmt.Errorf("it is neither JUnit XML nor the output of go test -json")
+	return nil, errors.New("it is neither JUnit XML nor the output of go test -json")
+}
+
+// begin is the begin of a report, without reading it.
+func begin(in *bufio.Reader) ([]byte, error) {
+	head, err := in.Peek(in.Size())
+	if err != nil && !errors.Is(err, io.EOF) && len(head) == 0 {
+		return nil, err
+	}
+	text := bytes.TrimSpace(bytes.TrimPrefix(head, []byte("\ufeff")))
+	if len(text) == 0 {
+		return nil, errors.New("it is empty")
+	}
+	return text, nil
 }
 
 // collector gathers suites within limits.

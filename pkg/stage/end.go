@@ -37,8 +37,7 @@ func Outcome(err error) (event.Outcome, bool) {
 	if err == nil {
 		return event.Succeeded, true
 	}
-	var e ended
-	if errors.As(err, &e) {
+	if e, ok := errors.AsType[ended](err); ok {
 		return e.outcome, true
 	}
 	return "", false

@@ -40,13 +40,13 @@ func workAsProcess(url string) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	run := func(ctx context.Context, j Job[event.Commit]) (event.Tested, error) {
-		fmt.Println("running")
+		_, _ = fmt.Fprintln(os.Stdout, "running")
 		_, _ = bufio.NewReader(os.Stdin).ReadString('\n')
 		cancel() // after this one, end
 		return red(ctx, j)
 	}
 	err = Work(ctx, b, run, Options[event.Commit]{Worker: "process", Tracer: noop.NewTracerProvider().Tracer(""), Grace: 1 << 40})
-	fmt.Println("finished", err)
+	_, _ = fmt.Fprintln(os.Stdout, "finished", err)
 }
 
 type proc struct {

@@ -379,7 +379,7 @@ func TestHeartbeatOfAnHour(t *testing.T) {
 			beats++
 			return nil
 		}, bus.AckWait/3)
-		time.Sleep(time.Hour)
+		<-time.After(time.Hour) // in no time: the bubble's clock jumps
 		stop()
 		if longest > bus.AckWait/2 || beats < int(time.Hour/bus.AckWait) {
 			t.Errorf("%d beats, the longest silence %s of at most %s", beats, longest, bus.AckWait)

@@ -20,7 +20,7 @@ import (
 
 // prepare lets the step's container come into being, so that it waits for its turn
 // and not the other way round. What goes wrong is told when the turn comes.
-func (o *one) prepare(ctx context.Context, r *Runner, g Group, lane int) {
+func (o *one) prepare(ctx context.Context, g Group, lane int) {
 	o.span = telemetry.Plan(ctx)
 	spec := container.Step{
 		Name: bus.Token(o.name), Attempt: g.Owner.Attempt, Image: g.Images[o.spec.Image].Pinned,

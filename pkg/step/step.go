@@ -68,7 +68,7 @@ func (r *Runner) Run(ctx context.Context, g Group) ([]event.Step, error) {
 	}
 	slots := make(chan struct{}, limit)
 	for i, s := range plan.steps {
-		s.prepare(ctx, r, g, i%limit)
+		s.prepare(ctx, g, i%limit)
 	}
 	var all sync.WaitGroup
 	for _, s := range plan.steps {

@@ -55,7 +55,7 @@ func (t toSink) span(s sdk.ReadOnlySpan) Span {
 		case semconv.CICDPipelineRunIDKey:
 			out.Number, _ = strconv.ParseUint(a.Value.AsString(), 10, 64)
 		}
-		out.Attributes[string(a.Key)] = a.Value.Emit()
+		out.Attributes[string(a.Key)] = a.Value.String()
 	}
 	return out
 }

@@ -70,7 +70,7 @@ func Open(ctx context.Context, s Service, sink func(Span)) (*Telemetry, error) {
 // to localhost, would flood everybody else with errors.
 func exporting() bool {
 	for _, name := range []string{"OTEL_TRACES_EXPORTER", "OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"} {
-		if _, ok := os.LookupEnv(name); ok {
+		if _, ok := os.LookupEnv(name); ok { //nolint:forbidigo // the standard variables belong to OpenTelemetry, not to our settings
 			return true
 		}
 	}

@@ -54,9 +54,9 @@ func Server(t testing.TB) *server.Server {
 func Cluster(t testing.TB) []*server.Server {
 	t.Helper()
 	ports := freePorts(t, 3)
-	routes := ""
+	routes := make([]string, 0, len(ports))
 	for _, p := range ports {
-		routes += fmt.Sprintf("nats://127.0.0.1:%d,", p)
+		routes = append(routes, fmt.Sprintf("nats://127.0.0.1:%d", p))
 	}
 	var all []*server.Server
 	for i, p := range ports {
@@ -64,7 +64,7 @@ func Cluster(t testing.TB) []*server.Server {
 			ServerName: fmt.Sprintf("n%d", i), Host: "127.0.0.1", Port: server.RANDOM_PORT,
 			JetStream: true, StoreDir: t.TempDir(), SyncAlways: true, NoSigs: true, NoLog: true,
 			Cluster: server.ClusterOpts{Name: "test", Host: "127.0.0.1", Port: p},
-			Routes:  server.RoutesFromStr(strings.TrimSuffix(routes, ",")),
+			Routes:  server.RoutesFromStr(strings.Join(routes, ",")),
 		}))
 	}
 	for _, s := range all {

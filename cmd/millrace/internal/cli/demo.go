@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -212,10 +213,7 @@ func (d *demo) start(ctx context.Context) error {
 		return err
 	}
 	d.millrace = e
-	d.later(func(ctx context.Context) error {
-		e.Stop()
-		return errors.Join(e.Purge(ctx), e.Close(ctx))
-	})
+	d.later(func(ctx context.Context) error { return errors.Join(e.Purge(ctx), e.Close(ctx)) })
 	d.done("millrace", "NATS, registry "+e.Registry+", tester, builder, releaser, deployer: all in this process")
 	return nil
 }
@@ -230,8 +228,8 @@ func (d *demo) clean(ctx context.Context) error {
 		d.say("%s", render.Dim("removing what was made …"))
 	}
 	var errs []error
-	for i := len(d.undo) - 1; i >= 0; i-- {
-		errs = append(errs, d.undo[i](ctx))
+	for _, undo := range slices.Backward(d.undo) {
+		errs = append(errs, undo(ctx))
 	}
 	return errors.Join(errs...)
 }

@@ -89,12 +89,12 @@ func (a *app) watchLive(ctx context.Context, b *bus.Bus, n uint64) (delivery.Del
 
 // end says how the delivery ended and turns that into an exit code.
 func (a *app) end(ctx context.Context, b *bus.Bus, d delivery.Delivery) error {
-	switch {
-	case a.output == "json":
+	switch a.output {
+	case "json":
 		if err := a.json(d); err != nil {
 			return err
 		}
-	case a.output == "name":
+	case "name":
 		if err := a.print(d.Number); err != nil {
 			return err
 		}

@@ -60,8 +60,7 @@ func quiet(code int) error {
 
 // explain finds the exit code of an error, and a hint where one helps.
 func explain(err error) problem {
-	var p problem
-	if errors.As(err, &p) {
+	if p, ok := errors.AsType[problem](err); ok {
 		return p
 	}
 	switch {

@@ -147,7 +147,7 @@ func (a *app) serviceLog(verbose bool) *slog.Logger {
 	if !verbose {
 		return slog.New(slog.DiscardHandler)
 	}
-	return slog.New(tint.NewHandler(a.screen.Err, &tint.Options{Level: slog.LevelInfo, TimeFormat: time.TimeOnly, NoColor: !render.Coloured(a.screen.Err)}))
+	return slog.New(tint.NewTextHandler(a.screen.Err, &tint.Options{Level: slog.LevelInfo, TimeFormat: time.TimeOnly, NoColor: !render.Coloured(a.screen.Err)}))
 }
 
 // loopback is an address of this machine; for port 0 one that nobody listens on.

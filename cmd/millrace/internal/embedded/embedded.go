@@ -45,6 +45,7 @@ type Embedded struct {
 
 	log     *slog.Logger
 	closers []func(context.Context) error // in the order of their making
+	kits    []*service.Kit
 	stop    context.CancelFunc
 	running sync.WaitGroup
 	failed  chan error
@@ -128,7 +129,7 @@ func launch[C any](ctx context.Context, e *Embedded, o Options, connect dialer, 
 	if err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}
-	e.closers = append(e.closers, k.Close)
+	e.kits = append(e.kits, k)
 	e.running.Go(func() {
 		if err := serve(ctx, k, own); err != nil {
 			e.log.Error(name+" stopped", "err", err)
@@ -141,19 +142,24 @@ func launch[C any](ctx context.Context, e *Embedded, o Options, connect dialer, 
 // Failed gets an error for each service that could not go on.
 func (e *Embedded) Failed() <-chan error { return e.failed }
 
-// Stop ends the services. What they had not finished is handed back, for the next
-// start on the same directory.
-func (e *Embedded) Stop() {
+// Stop ends the services and what they keep on the engine. What they had not
+// finished is handed back, for the next start on the same directory.
+func (e *Embedded) Stop(ctx context.Context) error {
 	if e.stop != nil {
 		e.stop()
 	}
 	e.running.Wait()
+	var errs []error
+	for _, k := range e.kits {
+		errs = append(errs, k.Close(ctx))
+	}
+	e.kits = nil
+	return errors.Join(errs...)
 }
 
 // Close stops the services, then what they work with.
 func (e *Embedded) Close(ctx context.Context) error {
-	e.Stop()
-	var errs []error
+	errs := []error{e.Stop(ctx)}
 	for i := len(e.closers) - 1; i >= 0; i-- {
 		errs = append(errs, e.closers[i](ctx))
 	}

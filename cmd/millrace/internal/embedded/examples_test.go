@@ -43,7 +43,6 @@ func start(t *testing.T, images ...string) world {
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
-		e.Stop()
 		if err := e.Purge(ctx); err != nil {
 			t.Error(err)
 		}

@@ -7,10 +7,10 @@ import (
 )
 
 // Purge removes from the engine what this Millrace made: deployed containers, the
-// leftovers of stages, caches, networks, and the images of its registry. The
-// services must be stopped.
+// leftovers of stages, caches, networks, and the images of its registry. It stops
+// the services first.
 func (e *Embedded) Purge(ctx context.Context) error {
-	return errors.Join(e.Engine.Purge(ctx), e.purgeImages(ctx))
+	return errors.Join(e.Stop(ctx), e.Engine.Purge(ctx), e.purgeImages(ctx))
 }
 
 // purgeImages removes what was pulled from the registry, which ends with us.

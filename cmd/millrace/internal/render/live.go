@@ -3,6 +3,7 @@ package render
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"time"
 
@@ -104,8 +105,8 @@ func (m board) View() tea.View {
 // lastLine is the last line of s that is not blank, cleaned.
 func lastLine(s string) string {
 	lines := strings.FieldsFunc(s, func(r rune) bool { return r == '\n' || r == '\r' })
-	for i := len(lines) - 1; i >= 0; i-- {
-		if text := strings.TrimSpace(delivery.Text(lines[i])); text != "" {
+	for _, line := range slices.Backward(lines) {
+		if text := strings.TrimSpace(delivery.Text(line)); text != "" {
 			return text
 		}
 	}

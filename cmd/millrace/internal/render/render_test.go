@@ -146,7 +146,7 @@ func TestClean(t *testing.T) {
 	for _, kind := range []delivery.ChangeKind{delivery.Accepted, delivery.StageStarted, delivery.StageWaiting, delivery.StageRetrying, delivery.StepStarted, delivery.StepFinished, delivery.StageEnded} {
 		Plain{w}.Change(d, delivery.Change{Kind: kind, Time: at(9000), Stage: d.Stages[1], Step: d.Stages[1].Steps[0]})
 	}
-	for _, line := range strings.Split(out.String(), "\n") {
+	for line := range strings.SplitSeq(out.String(), "\n") {
 		if strings.ContainsAny(line, "\x1b\a\u202e") || strings.HasPrefix(line, "line") {
 			t.Errorf("%q", line)
 		}
@@ -229,8 +229,12 @@ func TestLiveModel(t *testing.T) {
 	interrupted := 0
 	var m tea.Model = board{last: map[string]string{}, interrupted: func() { interrupted++ }, now: at(10_000)}
 	for _, msg := range []tea.Msg{
-		tea.WindowSizeMsg{Width: 50}, changed(sample()), printed{"build", "build", "go: compiling"}, tick(at(11_000)),
-		tea.KeyPressMsg{Code: 'c', Mod: tea.ModCtrl}, tea.KeyPressMsg{Code: 'x'},
+		tea.WindowSizeMsg{Width: 50},
+		changed(sample()),
+		printed{"build", "build", "go: compiling"},
+		tick(at(11_000)),
+		tea.KeyPressMsg{Code: 'c', Mod: tea.ModCtrl},
+		tea.KeyPressMsg{Code: 'x'},
 	} {
 		m, _ = m.Update(msg)
 	}

@@ -97,10 +97,10 @@ func Runs(d delivery.Delivery, environments []bus.Environment) string {
 
 func environment(d delivery.Delivery, e bus.Environment) []string {
 	which := fmt.Sprint(e.Current.Number)
-	switch {
-	case e.Current.Number == 0:
+	switch e.Current.Number {
+	case 0:
 		which = "none"
-	case e.Current.Number == d.Number:
+	case d.Number:
 		which = green.paint("✓ " + which + ", this one")
 	}
 	if e.Phase != bus.PhaseDeployed && e.Number != e.Current.Number {
@@ -111,14 +111,14 @@ func environment(d delivery.Delivery, e bus.Environment) []string {
 
 // Row is a delivery in a table, under [Header].
 func Row(d delivery.Delivery, now time.Time) []string {
-	dots := ""
+	var dots strings.Builder
 	for _, s := range d.Stages {
 		glyph, t := look(s.State)
-		dots += t.paint(glyph)
+		dots.WriteString(t.paint(glyph))
 	}
 	took := Duration(d.Elapsed(now))
 	return []string{
-		fmt.Sprint(d.Number), cut(delivery.Text(d.App), 30), State(d.State), dots, cut(Branch(d.Commit.Ref), 24),
+		fmt.Sprint(d.Number), cut(delivery.Text(d.App), 30), State(d.State), dots.String(), cut(Branch(d.Commit.Ref), 24),
 		delivery.Text(d.Commit.Short()), took, Ago(d.Accepted, now), FirstLine(d.Commit.Message, 60),
 	}
 }

@@ -122,8 +122,11 @@ func publicURL(origin, top string) string {
 	case origin == "":
 		return ""
 	case err == nil && u.Scheme != "" && u.Host != "":
-		if _, secret := u.User.Password(); secret || u.Scheme == "https" || u.Scheme == "http" {
+		switch _, secret := u.User.Password(); {
+		case u.Scheme == "https" || u.Scheme == "http": // the name itself may be a token
 			u.User = nil
+		case secret:
+			u.User = url.User(u.User.Username())
 		}
 		return u.String()
 	case err == nil && u.Scheme == "file":

@@ -9,7 +9,7 @@ func TestPublicURL(t *testing.T) {
 		{"https://token@example.com/shop.git", "https://example.com/shop.git"},
 		{"https://ada:secret@example.com/shop.git", "https://example.com/shop.git"},
 		{"ssh://git@example.com:22/shop.git", "ssh://git@example.com:22/shop.git"},
-		{"ssh://git:secret@example.com/shop.git", "ssh://example.com/shop.git"},
+		{"ssh://git:secret@example.com/shop.git", "ssh://git@example.com/shop.git"},
 		{"git@example.com:ada/shop.git", "git@example.com:ada/shop.git"},
 		{"file:///srv/shop.git", "file:///srv/shop.git"},
 		{"/srv/shop.git", "file:///srv/shop.git"},
