@@ -34,7 +34,7 @@ const (
 // Ended tells whether nothing follows.
 func (s State) Ended() bool {
 	switch s {
-	case Pending, Queued, Running, Waiting, Retrying:
+	case "", Pending, Queued, Running, Waiting, Retrying:
 		return false
 	}
 	return true

@@ -32,11 +32,11 @@ func coverage(in *bufio.Reader) (percent float64, covered, total int64, err erro
 	}
 	switch {
 	case bytes.HasPrefix(text, []byte("<")):
-		return cobertura(in)
+		return cobertura(in, maxLines)
 	case bytes.HasPrefix(text, []byte("mode: ")):
-		covered, total, err = goProfile(in)
+		covered, total, err = goProfile(in, maxLines)
 	case bytes.HasPrefix(text, []byte("TN:")), bytes.HasPrefix(text, []byte("SF:")), bytes.Contains(text, []byte("\nSF:")):
-		covered, total, err = lcov(in)
+		covered, total, err = lcov(in, maxLines)
 	default:
 		err = fmt.Errorf("it is neither a cover profile of Go, nor lcov, nor Cobertura's XML")
 	}

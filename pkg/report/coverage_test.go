@@ -99,36 +99,23 @@ func TestProfile(t *testing.T) {
 	})
 }
 
-func TestHostileCoverage(t *testing.T) {
+func TestCoverageLimits(t *testing.T) {
 	t.Parallel()
-	for name, tt := range map[string]struct{ begin, line, want string }{
-		"Go":        {"mode: set\n", "a.go:%d.1,2.2 1 1\n", "more than 2097152 blocks"},
-		"lcov":      {"SF:a.c\n", "DA:%d,1\n", "more than 2097152 lines"},
-	} {
-		n, rest := 0, ""
-		more := readFunc(func(p []byte) (int, error) {
-			if rest == "" {
-				rest = fmt.Sprintf(tt.line, n)
-				n++
-			}
-			read := copy(p, rest)
-			rest = rest[read:]
-			return read, nil
-		})
-		_, _, _, err := Coverage(name, io.MultiReader(strings.NewReader(tt.begin), more))
-		if err == nil || !strings.Contains(err.Error(), tt.want) {
-			t.Errorf("%s: %v, want %q", name, err, tt.want)
+	_, _, goErr := goProfile(strings.NewReader("a.go:1.1,2.2 1 1\na.go:1.1,2.2 1 1\na.go:3.1,4.2 1 1\na.go:5.1,6.2 1 1\n"), 2)
+	_, _, lcovErr := lcov(strings.NewReader("SF:a\nDA:1,1\nDA:1,1\nDA:2,1\nDA:3,1\n"), 2)
+	_, _, _, xmlErr := cobertura(strings.NewReader(`<coverage line-rate="1"><line number="1"/><line number="1"/><line number="2"/><line number="3"/>`), 2)
+	for name, err := range map[string]error{"blocks": goErr, "lines": lcovErr, "lines of Cobertura": xmlErr} {
+		if err == nil || !strings.Contains(err.Error(), "more than 2 ") {
+			t.Errorf("%s: %v", name, err)
 		}
 	}
-	endless := readFunc(func(p []byte) (int, error) { return copy(p, strings.Repeat("a.go:1.1,2.2 1 1\n", 200)), nil })
-	if _, _, _, err := Coverage("c", io.MultiReader(strings.NewReader("mode: set\n"), endless)); err == nil || !strings.Contains(err.Error(), "larger than") {
-		t.Errorf("endless: %v", err)
+	if _, err := io.Copy(io.Discard, limit(strings.NewReader("12345"), 4)); err == nil || !strings.Contains(err.Error(), "larger than 4 bytes") {
+		t.Errorf("size: %v", err)
+	}
+	if n, err := io.Copy(io.Discard, limit(strings.NewReader("1234"), 4)); n != 4 || err != nil {
+		t.Errorf("size: %d, %v", n, err)
 	}
 }
-
-type readFunc func(p []byte) (int, error)
-
-func (f readFunc) Read(p []byte) (int, error) { return f(p) }
 
 func FuzzCoverage(f *testing.F) {
 	files, _ := filepath.Glob("testdata/c*")

@@ -18,6 +18,7 @@ var errNothing = errors.New("it measures nothing")
 // lines are those that can be covered, by file; true for those that were.
 type lines struct {
 	files          map[string]map[uint32]bool
+	max            int64
 	covered, total int64
 }
 
@@ -34,8 +35,8 @@ func (l *lines) add(file, number string, hit bool) error {
 	}
 	before, known := l.files[file][uint32(n)]
 	if !known {
-		if l.total++; l.total > maxLines {
-			return fmt.Errorf("it tells of more than %d lines", maxLines)
+		if l.total++; l.total > l.max {
+			return fmt.Errorf("it tells of more than %d lines", l.max)
 		}
 	}
 	if hit && !before {
@@ -46,8 +47,8 @@ func (l *lines) add(file, number string, hit bool) error {
 }
 
 // lcov counts DA records; where a file has none, its LF and LH.
-func lcov(r io.Reader) (covered, total int64, err error) {
-	var all lines
+func lcov(r io.Reader, max int64) (covered, total int64, err error) {
+	all := lines{max: max}
 	var file string
 	var found, hit, extraFound, extraHit int64
 	single := false
@@ -92,9 +93,9 @@ func positive(count string) bool {
 
 // cobertura takes the report's own sums; where it has none, it counts the lines of
 // classes; where there are none either, it takes the rate.
-func cobertura(r io.Reader) (percent float64, covered, total int64, err error) {
+func cobertura(r io.Reader, max int64) (percent float64, covered, total int64, err error) {
 	d := newDecoder(r, maxCoverage)
-	var c coberturaFile
+	c := coberturaFile{lines: lines{max: max}}
 	for err == nil {
 		var token xml.Token
 		if token, err = d.RawToken(); err != nil {

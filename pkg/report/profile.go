@@ -12,7 +12,7 @@ import (
 // goProfile counts statements as go tool cover does. With -coverpkg a profile tells of
 // each block once for every package of tests, so a block is all that is held, and of
 // that its hash.
-func goProfile(r io.Reader) (covered, total int64, err error) {
+func goProfile(r io.Reader, max int) (covered, total int64, err error) {
 	in := bufio.NewScanner(r)
 	in.Buffer(nil, maxText)
 	seed := maphash.MakeSeed()
@@ -34,8 +34,8 @@ func goProfile(r io.Reader) (covered, total int64, err error) {
 		if count && !before {
 			covered += statements
 		}
-		if hit[key] = before || count; len(hit) > maxLines {
-			return 0, 0, fmt.Errorf("it tells of more than %d blocks", maxLines)
+		if hit[key] = before || count; len(hit) > max {
+			return 0, 0, fmt.Errorf("it tells of more than %d blocks", max)
 		}
 	}
 	return covered, total, in.Err()

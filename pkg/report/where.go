@@ -16,7 +16,7 @@ var foreign = regexp.MustCompile(`node_modules/|node:|(site|dist)-packages/|^/us
 
 var testFile = regexp.MustCompile(`(?i)test|spec`)
 
-const maxPlaces = 200 // looked at for one case
+const maxPlaces = 40 // looked at for one case
 
 // locate finds out where the case failed: the place in text that is most likely the
 // test's own. What the report itself says of the file counts more, but it tells the

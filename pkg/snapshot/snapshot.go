@@ -35,7 +35,7 @@ func (s Source) Tree(ctx context.Context, what string, b event.Blob, shared bool
 		return nil, stage.Refuse("the event names no %s", what)
 	}
 	tree, err := s.Trees.Tree(ctx, b.Digest, shared, func(ctx context.Context) (io.ReadCloser, error) { return s.Store.Get(ctx, b) })
-	if errors.Is(err, store.ErrCorrupt) {
+	if errors.Is(err, store.ErrCorrupt) || errors.Is(err, store.ErrMissing) {
 		return nil, stage.Refuse("the chain of custody is broken at the %s: %w", what, err)
 	}
 	if err != nil {

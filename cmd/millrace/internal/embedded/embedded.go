@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -160,8 +161,8 @@ func (e *Embedded) Stop(ctx context.Context) error {
 // Close stops the services, then what they work with.
 func (e *Embedded) Close(ctx context.Context) error {
 	errs := []error{e.Stop(ctx)}
-	for i := len(e.closers) - 1; i >= 0; i-- {
-		errs = append(errs, e.closers[i](ctx))
+	for _, closer := range slices.Backward(e.closers) {
+		errs = append(errs, closer(ctx))
 	}
 	e.closers = nil
 	return errors.Join(errs...)

@@ -25,7 +25,8 @@ import (
 // world is a running Millrace of one test, and the repositories it delivers.
 type world struct {
 	*Embedded
-	t *testing.T
+	t   *testing.T
+	dir string
 }
 
 // start starts Millrace in a directory of the test's, and removes all of it from
@@ -36,7 +37,8 @@ func start(t *testing.T, images ...string) world {
 		t.Skip("needs a Docker engine")
 	}
 	instance := fmt.Sprintf("test-%d-%d", os.Getpid(), time.Now().UnixNano()%1e6)
-	e, err := Start(t.Context(), Options{Dir: t.TempDir(), Protocols: []string{"file"}, Instance: instance})
+	dir := t.TempDir()
+	e, err := Start(t.Context(), Options{Dir: dir, Protocols: []string{"file"}, Instance: instance})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -58,7 +60,7 @@ func start(t *testing.T, images ...string) world {
 			t.Fatal(err)
 		}
 	}
-	return world{e, t}
+	return world{e, t, dir}
 }
 
 // repository makes one of files, with one commit, and returns the event that would

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -73,9 +74,7 @@ func (s *serial) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.mu.Lock()
 	s.next.ServeHTTP(answer, r)
 	s.mu.Unlock()
-	for k, v := range answer.header {
-		w.Header()[k] = v
-	}
+	maps.Copy(w.Header(), answer.header)
 	w.WriteHeader(answer.status)
 	if body, err := out.reader(); err == nil {
 		_, _ = io.Copy(w, body)
