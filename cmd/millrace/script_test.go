@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -149,8 +151,9 @@ func (w writer) origin(ctx context.Context, ts *testscript.TestScript, number st
 
 func (w writer) note(ctx context.Context, ts *testscript.TestScript, number, stage, env, what string, step event.Step) {
 	c := w.origin(ctx, ts, number)
-	w.bus.Note(event.Progress{App: c.App, Number: c.Number, StageName: stage, Environment: env, What: what, Attempt: 1, Worker: "worker-1", Step: step})
-	_, _, err := w.bus.Backlog(ctx, "test") // a question on the same connection: what was sent before is stored
+	data, err := json.Marshal(event.Progress{App: c.App, Number: c.Number, StageName: stage, Environment: env, What: what, Attempt: 1, Worker: "worker-1", Step: step, Time: time.Now().UTC()})
+	ts.Check(err)
+	_, err = w.js.Publish(ctx, fmt.Sprintf("progress.%s.%s.%s.%d", stage, what, c.App, c.Number), data) // unlike the services, wait until it is stored
 	ts.Check(err)
 }
 
@@ -226,7 +229,6 @@ func (w writer) span(ctx context.Context, ts *testscript.TestScript, args []stri
 	}
 	data := `{"traceId":"` + root.TraceID().String() + `","spanId":"` + id(args[1]) + `","parentSpanId":"` + id(args[2]) + `","name":"` + args[3] +
 		`","kind":"internal","service":"millrace-tester","start":"` + at(args[4]) + `","end":"` + at(args[5]) + `"}`
-	w.bus.NoteRaw("test", event.Span, c.App, c.Number, []byte(data))
-	_, _, err := w.bus.Backlog(ctx, "test")
+	_, err := w.js.Publish(ctx, fmt.Sprintf("progress.test.%s.%s.%d", event.Span, c.App, c.Number), []byte(data))
 	ts.Check(err)
 }

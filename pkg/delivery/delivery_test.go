@@ -1,6 +1,7 @@
 package delivery
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -8,7 +9,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/millrace-cd/millrace/pkg/bus"
 	"github.com/millrace-cd/millrace/pkg/bus/bustest"
@@ -22,7 +23,7 @@ const hash = "0123456789012345678901234567890123456789"
 type world struct {
 	*testing.T
 	bus *bus.Bus
-	nc  *nats.Conn
+	js  jetstream.JetStream
 }
 
 func newWorld(t *testing.T) world {
@@ -33,8 +34,12 @@ func newWorld(t *testing.T) world {
 	if err != nil {
 		t.Fatal(err)
 	}
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
 	bustest.Provision(t, b, bustest.Settings())
-	return world{t, b, nc}
+	return world{t, b, js}
 }
 
 func (w world) commit(app string) uint64 {
@@ -46,11 +51,19 @@ func (w world) commit(app string) uint64 {
 	return n
 }
 
-// note is an observation that is stored when note returns.
+// note is an observation that, unlike the services', is stored when note returns.
 func (w world) note(app string, n uint64, stage, env, what string, attempt int, step event.Step) {
 	w.Helper()
-	w.bus.Note(event.Progress{App: app, Number: n, StageName: stage, Environment: env, What: what, Attempt: attempt, Step: step, Reason: reasons[what], Worker: "w1"})
-	if err := w.nc.Flush(); err != nil {
+	data, err := json.Marshal(event.Progress{App: app, Number: n, StageName: stage, Environment: env, What: what, Attempt: attempt, Step: step, Reason: reasons[what], Worker: "w1", Time: time.Now().UTC()})
+	if err != nil {
+		w.Fatal(err)
+	}
+	w.publish(fmt.Sprintf("progress.%s.%s.%s.%d", stage, what, app, n), data)
+}
+
+func (w world) publish(subject string, data []byte) {
+	w.Helper()
+	if _, err := w.js.Publish(w.Context(), subject, data); err != nil {
 		w.Fatal(err)
 	}
 }
@@ -191,16 +204,9 @@ func TestLoad(t *testing.T) {
 func TestBrokenEvents(t *testing.T) {
 	w := newWorld(t)
 	for _, data := range []string{`not json`, `{"repository":7}`, `[]`} {
-		if err := w.nc.Publish("commit.shop", []byte(data)); err != nil {
-			t.Fatal(err)
-		}
+		w.publish("commit.shop", []byte(data))
 	}
-	if err := w.nc.Publish("commit.Not.A.Token", []byte(`{}`)); err != nil {
-		t.Fatal(err)
-	}
-	if err := w.nc.Flush(); err != nil {
-		t.Fatal(err)
-	}
+	w.publish("commit.Not.A.Token", []byte(`{}`))
 	for n := range uint64(4) {
 		w.load(n + 1)
 		w.record(bus.InvalidApp, n+1, "test", "", event.Refused, "the event is not JSON")

@@ -2,6 +2,7 @@ package delivery
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"testing"
 
@@ -57,6 +58,24 @@ func (w world) print(n uint64, stage, step string, attempt int, text string) {
 	}
 	if err := l.Close(event.ResultSuccess); err != nil {
 		w.Fatal(err)
+	}
+}
+
+// TestFollowLogsOfTheEnded follows what is over: all is there to be read, once.
+func TestFollowLogsOfTheEnded(t *testing.T) {
+	w := newWorld(t)
+	n := w.commit("shop")
+	const logs = 50
+	for i := range logs {
+		w.print(n, "test", "unit", 1, fmt.Sprintln(i))
+	}
+	w.record("shop", n, "test", "", event.Failed, "red")
+	chunks := 0
+	if err := Logs(t.Context(), w.bus, n, Which{}, true, func(Chunk) error { chunks++; return nil }); err != nil {
+		t.Fatal(err)
+	}
+	if chunks != 2*logs {
+		t.Errorf("got %d chunks, want %d", chunks, 2*logs)
 	}
 }
 

@@ -19,10 +19,7 @@ func (w world) span(n uint64, s telemetry.Span, raw ...byte) {
 		data = []byte(fmt.Sprintf(`{"traceId":%q,"spanId":%q,"parentSpanId":%q,"name":%q,"start":%q,"end":%q}`,
 			s.TraceID, s.ID, s.Parent, s.Name, s.Start.Format(time.RFC3339Nano), s.End.Format(time.RFC3339Nano)))
 	}
-	w.bus.NoteRaw("test", event.Span, "shop", n, data)
-	if err := w.nc.Flush(); err != nil {
-		w.Fatal(err)
-	}
+	w.publish(fmt.Sprintf("progress.test.%s.shop.%d", event.Span, n), data)
 }
 
 func lines(s *Span, indent string) []string {
@@ -94,7 +91,7 @@ func TestTraceWaitsForItsRoot(t *testing.T) {
 // awaitReaders waits until somebody reads the observations.
 func (w world) awaitReaders() {
 	w.Helper()
-	sub, err := w.nc.SubscribeSync("$JS.API.CONSUMER.MSG.NEXT." + bus.Progress + ".>")
+	sub, err := w.js.Conn().SubscribeSync("$JS.API.CONSUMER.MSG.NEXT." + bus.Progress + ".>")
 	if err != nil {
 		w.Fatal(err)
 	}

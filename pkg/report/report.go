@@ -155,7 +155,7 @@ type limited struct {
 func limit(r io.Reader, max int64) io.Reader { return &limited{r, max, max} }
 
 func (l *limited) Read(p []byte) (int, error) {
-	n, err := l.r.Read(p[:min(int64(len(p)), l.left+1)])
+	n, err := l.r.Read(p[:min(int64(len(p)), l.left)])
 	if l.left -= int64(n); l.left < 0 {
 		return 0, fmt.Errorf("it is larger than %d bytes", l.max)
 	}

@@ -1,43 +1,96 @@
 package report
 
 import (
+	"iter"
 	"path"
-	"regexp"
 	"strconv"
 	"strings"
 )
 
-// place is a file of a program with a line, as compilers, test tools and stack traces
-// write it. Hosts with ports look alike, so only endings of programs count.
-var place = regexp.MustCompile(`File "([^"\n]+)", line (\d+)|((?:[A-Za-z]:)?[\w./\\@~+-]+\.(?:bats|cc|clj|cpp|cs|cxx|c|dart|erl|exs|ex|fs|go|groovy|hpp|hs|h|java|jsx|js|kts|kt|lua|mjs|cjs|ml|mm|php|pl|py|rb|rs|scala|sh|swift|t|tsx|ts|vb|vue|zig)):(\d+)`)
-
-// foreign begins or is in the names of files that no test is in.
-var foreign = regexp.MustCompile(`node_modules/|node:|(site|dist)-packages/|^/usr/|/pkg/mod/|/\.cargo/|^<`)
-
-var testFile = regexp.MustCompile(`(?i)test|spec`)
-
-const maxPlaces = 40 // looked at for one case
+const maxPlaces = 200 // looked at for one case
 
 // locate finds out where the case failed: the place in text that is most likely the
 // test's own. What the report itself says of the file counts more, but it tells the
 // line where the test begins.
 func (k *Case) locate(text string) {
-	best := 0
+	best, left := 0, maxPlaces
 	file, number := k.File, k.Line
-	for _, at := range place.FindAllStringSubmatchIndex(text, maxPlaces) {
-		if at[2] < 0 {
-			at = append(at[:2:2], at[6:]...)
+	for p := range places(text) {
+		rank := k.rank(p.file)
+		if rank > best || rank == best && p.logged(text) {
+			best, file, number = rank, line(p.file), p.line
 		}
-		name := strings.TrimPrefix(text[at[2]:at[3]], "./")
-		rank := k.rank(name)
-		if rank > best || rank == best && logged(text, at[0], at[1]) {
-			best, file = rank, line(name)
-			number, _ = strconv.Atoi(text[at[4]:at[5]])
+		if left--; left == 0 {
+			break
 		}
 	}
 	if k.File == "" || best == rankSame {
 		k.File, k.Line = file, number
 	}
+}
+
+// place is a file of a program with a line, from its first to its last byte in a text.
+type place struct {
+	file     string
+	line     int
+	from, to int
+}
+
+// places are those that compilers, test tools and stack traces write: file:line, and
+// File "file", line 7. Hosts with ports look alike, so only the endings of programs count.
+func places(text string) iter.Seq[place] {
+	return func(yield func(place) bool) {
+		for i := 0; i < len(text); i++ {
+			next := strings.IndexAny(text[i:], `:"`)
+			if next < 0 {
+				return
+			}
+			i += next
+			begin, number := i, i+1
+			switch {
+			case text[i] == ':':
+				for begin > max(0, i-maxName) && ofPath(text[begin-1]) {
+					begin--
+				}
+			case strings.HasPrefix(text[i:], `", line `):
+				begin, number = max(0, i-maxName, strings.LastIndexByte(text[:i], '"')+1), i+len(`", line `)
+			}
+			end := number
+			for end < len(text) && text[end] >= '0' && text[end] <= '9' {
+				end++
+			}
+			file := strings.TrimPrefix(text[begin:i], "./")
+			if n, err := strconv.ParseUint(text[number:end], 10, 31); err == nil && program(file) {
+				if !yield(place{file, int(n), begin, end}) {
+					return
+				}
+			}
+		}
+	}
+}
+
+func ofPath(c byte) bool {
+	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || strings.IndexByte(`_./\@~+-`, c) >= 0 || c >= 0x80
+}
+
+// program tells whether a file has the ending of a program.
+func program(file string) bool {
+	switch strings.ToLower(path.Ext(file)) {
+	case ".bats", ".c", ".cc", ".cjs", ".clj", ".cpp", ".cs", ".cxx", ".dart", ".erl", ".ex", ".exs", ".fs", ".go", ".groovy", ".h", ".hpp", ".hs",
+		".java", ".js", ".jsx", ".kt", ".kts", ".lua", ".mjs", ".ml", ".mm", ".php", ".pl", ".py", ".rb", ".rs", ".scala", ".sh", ".swift", ".t", ".ts", ".tsx", ".vb", ".vue", ".zig":
+		return true
+	}
+	return false
+}
+
+// foreign tells whether a file is of a library or of the tool.
+func foreign(file string) bool {
+	for _, dir := range []string{"node_modules/", "node:", "site-packages/", "dist-packages/", "/pkg/mod/", "/.cargo/"} {
+		if strings.Contains(file, dir) {
+			return true
+		}
+	}
+	return strings.HasPrefix(file, "/usr/") || strings.HasPrefix(file, "<")
 }
 
 const rankSame = 5
@@ -46,15 +99,15 @@ const rankSame = 5
 func (k *Case) rank(file string) int {
 	file = strings.ReplaceAll(file, `\`, "/")
 	base := path.Base(file)
-	stem := strings.TrimSuffix(base, path.Ext(base))
+	lower, stem := strings.ToLower(base), strings.TrimSuffix(base, path.Ext(base))
 	switch {
 	case k.File != "" && (strings.HasSuffix(file, k.File) || strings.HasSuffix(k.File, file)):
 		return rankSame
-	case foreign.MatchString(file):
+	case foreign(file):
 		return 1
 	case containsWord(k.Class, stem):
 		return 4
-	case testFile.MatchString(base):
+	case strings.Contains(lower, "test"), strings.Contains(lower, "spec"):
 		return 3
 	}
 	return 2
@@ -71,7 +124,7 @@ func containsWord(class, word string) bool {
 
 // logged tells whether the place is one that Go's testing put before a line. There what
 // ends a test comes last.
-func logged(text string, from, to int) bool {
-	before := text[strings.LastIndexByte(text[:from], '\n')+1 : from]
-	return strings.TrimLeft(before, " ") == "" && len(before) >= 4 && strings.HasPrefix(text[to:], ": ")
+func (p place) logged(text string) bool {
+	before := text[strings.LastIndexByte(text[:p.from], '\n')+1 : p.from]
+	return strings.TrimLeft(before, " ") == "" && len(before) >= 4 && strings.HasPrefix(text[p.to:], ": ")
 }

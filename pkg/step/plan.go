@@ -53,7 +53,24 @@ func gather(names []string, byName map[string][]*one) (needs []*one, ready bool)
 	return needs, true
 }
 
+// supported refuses by name what this version cannot do yet: a step that ran without
+// it would not be the one that the file means.
+func supported(s pipeline.Step) error {
+	for what, asked := range map[string]bool{
+		"services": len(s.Services) > 0, "cache": len(s.Cache) > 0, "secrets": len(s.Secrets) > 0, "retries": s.Retries > 0,
+		"reports": s.Reports.JUnit != "" || s.Reports.Coverage.File != "" || len(s.Reports.Files) > 0, "quarantine": len(s.Quarantine) > 0,
+	} {
+		if asked {
+			return stage.Fail("step %s: %s is not supported by this version of millrace", s.Name, what)
+		}
+	}
+	return nil
+}
+
 func unfold(s pipeline.Step, g Group, needs []*one) ([]*one, error) {
+	if err := supported(s); err != nil {
+		return nil, err
+	}
 	var runs []*one
 	for _, v := range s.Variants() {
 		vars := g.Vars

@@ -45,6 +45,9 @@ func (b builder) run(ctx context.Context, j stage.Job[event.Tested]) (event.Buil
 	if err != nil {
 		return out, err
 	}
+	if len(file.Build.Platforms) > 0 || file.Build.Reproducible {
+		return out, stage.Fail("build.platforms and build.reproducible are not supported by this version of millrace")
+	}
 	images, err := b.kit.Resolve(ctx, out.Images, file.Build.Image)
 	if err != nil {
 		return out, err
