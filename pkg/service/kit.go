@@ -63,7 +63,11 @@ func Open(ctx context.Context, nc *nats.Conn, name string, cfg Config, log *slog
 	if err != nil {
 		return nil, fmt.Errorf("name of this host: %w", err)
 	}
-	if k.Engine, err = container.Connect(ctx, container.Config{Instance: cfg.Instance, Process: k.process, Self: host, Trouble: func(err error) { log.Warn("container", "err", err) }}); err != nil {
+	warm := 0 // as many as the engine package thinks best
+	if name == "releaser" || name == "deployer" {
+		warm = -1 // their containers are on networks of their own
+	}
+	if k.Engine, err = container.Connect(ctx, container.Config{Warm: warm, Instance: cfg.Instance, Process: k.process, Self: host, Trouble: func(err error) { log.Warn("container", "err", err) }}); err != nil {
 		return nil, err
 	}
 	k.telemetry, err = telemetry.Open(ctx, telemetry.Service{Name: "millrace-" + name, Version: Version(), Instance: cfg.Worker}, k.sink(stages[name]))

@@ -149,7 +149,7 @@ func (d *demo) next(ctx context.Context, result delivery.Delivery) error {
 	d.line("  millrace show %d", n)
 	d.line("  millrace logs %d --stage test", n)
 	d.line("  millrace trace %d", n)
-	d.line("  cd %s   %s\n", filepath.Join(d.dir, "hello"), render.Dim("change something, commit it, and:"))
+	d.line("  cd %s   %s", filepath.Join(d.dir, "hello"), render.Dim("change something, commit it, and:"))
 	d.line("  millrace deliver")
 	d.line("\n%s", render.Dim("Ctrl-C ends it and removes everything."))
 	select {

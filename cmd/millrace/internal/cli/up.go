@@ -26,7 +26,7 @@ type upOptions struct {
 	natsPort, registry int
 	instance           string
 	concurrency        int
-	verbose            bool
+	purge, verbose     bool
 }
 
 func (a *app) up() *cobra.Command {
@@ -42,6 +42,7 @@ func (a *app) up() *cobra.Command {
 	cmd.Flags().IntVar(&o.registry, "registry-port", 5000, "port of the registry on 127.0.0.1; 0 takes a free one")
 	cmd.Flags().StringVar(&o.instance, "instance", "default", "whose containers these are, where several Millraces share a Docker engine")
 	cmd.Flags().IntVar(&o.concurrency, "concurrency", 2, "deliveries that a service works on at the same time")
+	cmd.Flags().BoolVar(&o.purge, "purge", false, "at the end, remove all of it from the engine, deployed containers too")
 	cmd.Flags().BoolVar(&o.verbose, "verbose", false, "show the services' logs")
 	return cmd
 }
@@ -77,6 +78,9 @@ func (a *app) runUp(ctx context.Context, o upOptions) error {
 	a.say("stopping; what runs is handed back and goes on with the next millrace up")
 	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
 	defer cancel()
+	if o.purge {
+		err = errors.Join(err, e.Purge(stop))
+	}
 	return errors.Join(err, e.Close(stop))
 }
 
