@@ -66,11 +66,57 @@ type Blob struct {
 // Step is what became of one container run.
 type Step struct {
 	Name     string  `json:"name"`
-	Result   string  `json:"result"` // success, failure, error, skipped
+	Result   string  `json:"result"` // success, failure, error, skip
 	Reason   string  `json:"reason,omitempty"`
 	ExitCode int     `json:"exitCode,omitempty"`
 	Seconds  float64 `json:"seconds"`
 	Optional bool    `json:"optional,omitempty"` // its failure does not count
+
+	Tries    int       `json:"tries,omitempty"` // where it took more than one
+	Flaky    bool      `json:"flaky,omitempty"` // it failed, and then passed with the same input
+	Reused   *Verdict  `json:"reused,omitempty"`
+	Tests    *Tests    `json:"tests,omitempty"`
+	Coverage *Coverage `json:"coverage,omitempty"`
+	Reports  []Report  `json:"reports,omitempty"`
+}
+
+// Verdict says from which delivery a step's success was taken, since its inputs were
+// the same.
+type Verdict struct {
+	Number uint64 `json:"number"`
+	Commit string `json:"commit"`
+}
+
+// Tests sums up what a step's reports say.
+type Tests struct {
+	Passed      int     `json:"passed"`
+	Failed      int     `json:"failed"`
+	Skipped     int     `json:"skipped"`
+	Quarantined int     `json:"quarantined,omitempty"` // failed, but that does not count; not in Failed
+	Seconds     float64 `json:"seconds,omitempty"`
+	Failures    []Case  `json:"failures,omitempty"` // the first ones, the quarantined too
+}
+
+// Case is a test that failed.
+type Case struct {
+	Name        string `json:"name"`
+	Message     string `json:"message,omitempty"`
+	File        string `json:"file,omitempty"`
+	Line        int    `json:"line,omitempty"`
+	Quarantined bool   `json:"quarantined,omitempty"`
+}
+
+// Coverage is what share of the code the tests ran, in percent.
+type Coverage struct {
+	Percent float64 `json:"percent"`
+	Wanted  float64 `json:"wanted,omitempty"`
+}
+
+// Report is a file that a step kept, stored by digest.
+type Report struct {
+	Path   string `json:"path"`
+	Digest string `json:"digest"` // of its bytes
+	Size   int64  `json:"size"`
 }
 
 // Results of a [Step]; names of OpenTelemetry's cicd.pipeline.task.run.result.
@@ -96,6 +142,9 @@ type Built struct {
 	Tested
 	Artifact Blob   `json:"artifact,omitzero"`
 	Build    []Step `json:"build,omitempty"`
+	// Platforms has an artifact for each platform that the file asks for; Artifact is
+	// the first of them.
+	Platforms map[string]Blob `json:"platforms,omitempty"`
 }
 
 // Released says that an image with the artifact passed its acceptance tests and

@@ -28,7 +28,7 @@ import (
 const root = "../.."
 
 // images makes those of deploy/Dockerfile, and those that the examples run in, once.
-var images = sync.OnceValue(func() error { //nolint:gochecknoglobals // made once for all tests
+var images = sync.OnceValue(func() error {
 	cmd := exec.Command("make", "--no-print-directory", "images")
 	cmd.Dir = root
 	if out, err := cmd.CombinedOutput(); err != nil {
