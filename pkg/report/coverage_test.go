@@ -48,6 +48,7 @@ func TestCoverageText(t *testing.T) {
 		{"merged profile", "mode: set\na.go:1.1,2.2 3 0\na.go:1.1,2.2 3 1\nb.go:1.1,2.2 1 0\n", 75, ""},
 		{"lcov without lines", "SF:a.c\nLF:10\nLH:4\nend_of_record\n", 40, ""},
 		{"lcov with a comment", "# made by hand\nSF:a.c\nDA:1,1\nDA:2,0\nend_of_record\n", 50, ""},
+		{"lcov of several runs", "SF:a.c\nDA:1,1\nDA:2,0\nend_of_record\nSF:a.c\nDA:1,0\nDA:2,0\nend_of_record\nSF:a.c\nDA:1,1\n", 50, ""},
 		{"lcov with large counts", "SF:a.c\nDA:1,99999999999999999999999\nDA:2,-1\nend_of_record\n", 50, ""},
 		{"Cobertura with a rate", `<coverage line-rate="0.5"/>`, 50, ""},
 		{"Cobertura with impossible sums", `<coverage line-rate="1" lines-covered="5" lines-valid="4"><class filename="a"><line number="1" hits="0"/></class></coverage>`, 0, ""},

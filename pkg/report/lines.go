@@ -105,7 +105,7 @@ func cobertura(r io.Reader, max int64) (percent float64, covered, total int64, e
 		case xml.StartElement:
 			err = c.start(t.Name.Local, attributes(t))
 		case xml.EndElement:
-			c.end(t.Name.Local)
+			c.depth--
 		}
 	}
 	switch {
@@ -118,11 +118,10 @@ func cobertura(r io.Reader, max int64) (percent float64, covered, total int64, e
 }
 
 type coberturaFile struct {
-	depth  int
-	root   map[string]string
-	file   string
-	method bool
-	lines  lines
+	depth int
+	root  map[string]string
+	file  string
+	lines lines
 }
 
 func (c *coberturaFile) start(name string, attr map[string]string) error {
@@ -136,19 +135,10 @@ func (c *coberturaFile) start(name string, attr map[string]string) error {
 		return fmt.Errorf("its elements are nested more than %d deep", maxDepth)
 	case name == "class":
 		c.file = attr["filename"]
-	case name == "methods":
-		c.method = true // its lines are the class's as well
-	case name == "line" && !c.method:
+	case name == "line": // of methods as well, which are again among the class's
 		return c.lines.add(c.file, attr["number"], positive(attr["hits"]))
 	}
 	return nil
-}
-
-func (c *coberturaFile) end(name string) {
-	c.depth = max(0, c.depth-1)
-	if name == "methods" {
-		c.method = false
-	}
 }
 
 func (c *coberturaFile) result() (percent float64, covered, total int64, err error) {

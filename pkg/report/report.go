@@ -69,7 +69,7 @@ func (l Limits) orDefault() Limits {
 // Read reads a report of any kind known here; name is for the error. Together with an
 // error come the suites read so far: reports of killed tests end early.
 func Read(name string, r io.Reader, max Limits) ([]Suite, error) {
-	in := bufio.NewReaderSize(r, 4<<10)
+	in := bufio.NewReaderSize(limit(r, max.orDefault().Bytes), 4<<10)
 	read, err := sniff(in)
 	if err != nil {
 		return nil, fmt.Errorf("read report %s: %w", name, err)
@@ -145,19 +145,25 @@ func (c *collector) list() []Suite {
 	return all
 }
 
-// limited fails where a report is larger than allowed.
+// limited fails where a report is larger than allowed, and stays with its first error:
+// readers above forget errors that they peeked at.
 type limited struct {
 	r    io.Reader
 	max  int64
 	left int64
+	err  error
 }
 
-func limit(r io.Reader, max int64) io.Reader { return &limited{r, max, max} }
+func limit(r io.Reader, max int64) io.Reader { return &limited{r: r, max: max, left: max} }
 
 func (l *limited) Read(p []byte) (int, error) {
-	n, err := l.r.Read(p[:min(int64(len(p)), l.left)])
-	if l.left -= int64(n); l.left < 0 {
-		return 0, fmt.Errorf("it is larger than %d bytes", l.max)
+	if l.err != nil {
+		return 0, l.err
 	}
+	n, err := l.r.Read(p[:min(int64(len(p)), l.left+1)])
+	if l.left -= int64(n); l.left < 0 {
+		n, err = 0, fmt.Errorf("it is larger than %d bytes", l.max)
+	}
+	l.err = err
 	return n, err
 }

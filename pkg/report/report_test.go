@@ -31,6 +31,8 @@ func TestSmallReports(t *testing.T) {
 		{"several failures", `<testsuite name="s"><testcase name="a"><failure message="one"/><failure message="two">x</failure><skipped/></testcase></testsuite>`, "s 0 1 0 0 0s\n  failure  a :0 | one\n"},
 		{"output is no message", `<testsuite name="s"><testcase name="a"><system-out>no</system-out><failure>yes<system-err>no</system-err></failure></testcase></testsuite>`, "s 0 1 0 0 0s\n  failure  a :0 | yes\n"},
 		{"raw escape", "<testsuite name='s'><testcase name='a'><failure>\x1b[31mred\x1b[0m &#x1b;[1mbold&#27;[0m\x00\xff</failure></testcase></testsuite>", "s 0 1 0 0 0s\n  failure  a :0 | red bold��\n"},
+		{"bidirectional control", "<testsuite name='a\u202eb'><testcase/></testsuite>", "ab 1 0 0 0 0s\n"},
+		{"flaky, then failed", `<testsuite name="s"><testcase name="a"><flakyFailure/><failure type="T"/></testcase></testsuite>`, "s 0 1 0 0 0s\n  failure  a :0 | T\n"},
 		{"unknown entity", `<testsuite name="a&nbsp;b"><testcase/></testsuite>`, "a&nbsp;b 1 0 0 0 0s\n"},
 		{"file and line of the report", `<testsuite name="s"><testcase name="a" file="./a.rb" line="7"><failure>lib.rb:3: no</failure></testcase></testsuite>`, "s 0 1 0 0 0s\n  failure  a ./a.rb:7 | lib.rb:3: no\n"},
 		{"host is no file", `<testsuite name="s"><testcase name="a"><failure>dial example.com:443</failure></testcase></testsuite>`, "s 0 1 0 0 0s\n  failure  a :0 | dial example.com:443\n"},
@@ -53,6 +55,11 @@ func TestSmallReports(t *testing.T) {
 		}
 		if diff := cmp.Diff(tt.want, show(suites)); diff != "" {
 			t.Errorf("%s: %s", tt.name, diff)
+		}
+		for _, k := range failed(suites) {
+			if k.Flaky {
+				t.Errorf("%s: %s failed and is flaky", tt.name, k.Name)
+			}
 		}
 	}
 }
@@ -83,6 +90,20 @@ func TestErrors(t *testing.T) {
 		}
 	}
 	broken := errors.New("broken pipe")
+	parts := []string{"<testsuite>", "", "</testsuite>"}
+	once := readFunc(func(p []byte) (int, error) {
+		if len(parts) == 0 {
+			return 0, io.EOF
+		}
+		part := parts[0]
+		if parts = parts[1:]; part == "" {
+			return 0, broken
+		}
+		return copy(p, part), nil
+	})
+	if _, err := Read("x", once, Limits{}); !errors.Is(err, broken) {
+		t.Errorf("an error in between: %v", err)
+	}
 	if _, err := Read("x", iotest.ErrReader(broken), Limits{}); !errors.Is(err, broken) {
 		t.Errorf("got %v", err)
 	}
@@ -158,15 +179,15 @@ func (h hostile) reader() io.Reader {
 
 func TestHostile(t *testing.T) {
 	for name, h := range map[string]hostile{
-		"text":             {"<testsuite><testcase><failure>", strings.Repeat("x", 100), "</failure></testcase></testsuite>", 110_000},
-		"character data":   {"<testsuite><testcase><failure><![CDATA[", strings.Repeat("x", 100), "]]></failure></testcase></testsuite>", 110_000},
-		"value":            {"<testsuite name='", strings.Repeat("x", 100), "'/>", 110_000},
-		"comment":          {"<testsuite><!--", strings.Repeat("-", 100), "--></testsuite>", 110_000},
+		"text":             {"<testsuite><testcase><failure>", strings.Repeat("x", 100), "</failure></testcase></testsuite>", 200_000},
+		"character data":   {"<testsuite><testcase><failure><![CDATA[", strings.Repeat("x", 100), "]]></failure></testcase></testsuite>", 200_000},
+		"value":            {"<testsuite name='", strings.Repeat("x", 100), "'/>", 200_000},
+		"comment":          {"<testsuite><!--", strings.Repeat("-", 100), "--></testsuite>", 200_000},
 		"comments in text": {"<testsuite><testcase><failure>", "xxxxxxxx<!-- -->", "</failure></testcase></testsuite>", 500_000},
-		"cases":            {"<testsuite>", "<testcase name='a'/>", "</testsuite>", 300_000},
-		"failed cases":     {"<testsuite>", "<testcase name='a'><failure>" + strings.Repeat("a.go:1 ", 100) + "</failure></testcase>", "</testsuite>", 10_000},
-		"events":           {"", `{"Action":"run","Package":"p","Test":"a"}` + "\n", "", 110_000},
-		"long line":        {`{"Action":"output","Package":"p","Output":"`, strings.Repeat("x", 100), `"}` + "\n", 110_000},
+		"cases":            {"<testsuite>", "<testcase name='a'/>", "</testsuite>", 200_000},
+		"failed cases":     {"<testsuite>", "<testcase name='a'><failure>" + strings.Repeat("a.go:1 ", 100) + "</failure></testcase>", "</testsuite>", 6_000},
+		"events":           {"", `{"Action":"run","Package":"p","Test":"a"}` + "\n", "", 100_000},
+		"long line":        {`{"Action":"output","Package":"p","Output":"`, strings.Repeat("x", 100), `"}` + "\n", 200_000},
 	} {
 		var before, after runtime.MemStats
 		runtime.GC()
@@ -178,7 +199,10 @@ func TestHostile(t *testing.T) {
 		runtime.ReadMemStats(&after)
 		kept := (int64(after.HeapAlloc) - int64(before.HeapAlloc)) >> 20
 		t.Logf("%s: %v, %d suites, %v", name, took, len(suites), err)
-		if took > 20*time.Second || kept > 12 || err != nil && name != "long line" {
+		if name == "long line" && err != nil && strings.Contains(err.Error(), "no event") {
+			err = nil
+		}
+		if took > 20*time.Second || kept > 12 || err != nil {
 			t.Errorf("%s: took %v, keeps %d MiB, %v", name, took, kept, err)
 		}
 		runtime.KeepAlive(suites)
@@ -194,7 +218,7 @@ type sampled struct {
 
 func (s *sampled) Read(p []byte) (int, error) {
 	n, err := s.r.Read(p)
-	if s.read += n; s.read>>21 != (s.read-n)>>21 { // each 2 MiB
+	if s.read += n; s.read>>22 != (s.read-n)>>22 { // each 4 MiB
 		var m runtime.MemStats
 		runtime.GC()
 		runtime.ReadMemStats(&m)
@@ -224,6 +248,9 @@ func FuzzRead(f *testing.F) {
 				t.Errorf("counts below zero: %+v", s)
 			}
 			for _, k := range s.Cases {
+				if k.Flaky && k.failed() {
+					t.Errorf("failed and flaky: %+v", k)
+				}
 				check(t, k.Message, 50)
 				check(t, k.Name, maxName)
 				check(t, k.Class, maxName)
@@ -255,3 +282,7 @@ func failed(suites []Suite) []Case {
 	}
 	return all
 }
+
+type readFunc func(p []byte) (int, error)
+
+func (f readFunc) Read(p []byte) (int, error) { return f(p) }
