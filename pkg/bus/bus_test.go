@@ -158,7 +158,7 @@ func TestNotProvisioned(t *testing.T) {
 // What a step prints comes back whole, in order, with its sum.
 func TestLogIsComplete(t *testing.T) {
 	b := bustest.New(t)
-	log := b.Log(t.Context(), bus.LogKey{Stage: "test", App: "shop", Number: 1, Step: "unit[go=1.26]", Attempt: 1, Try: 1})
+	log := b.Log(t.Context(), bus.LogKey{Stage: "test", App: "shop", Number: 1, Step: "unit[go=1.26]", Attempt: 1, Try: 1}, nil)
 	r := rand.New(rand.NewPCG(1, 2))
 	var want bytes.Buffer
 	for want.Len() < 300<<10 {
@@ -187,7 +187,7 @@ func TestLogIsComplete(t *testing.T) {
 // More than the limit is counted and summed, but not kept.
 func TestLogLimit(t *testing.T) {
 	b := bustest.New(t)
-	log := b.Log(t.Context(), bus.LogKey{Stage: "test", App: "shop", Number: 1, Step: "x", Attempt: 1, Try: 1})
+	log := b.Log(t.Context(), bus.LogKey{Stage: "test", App: "shop", Number: 1, Step: "x", Attempt: 1, Try: 1}, nil)
 	chunk := bytes.Repeat([]byte("x"), 1<<20)
 	sum := sha256.New()
 	for range bus.MaxLog>>20 + 3 {
@@ -203,10 +203,34 @@ func TestLogLimit(t *testing.T) {
 	}
 }
 
+// Logs that share a budget keep no more than that together.
+func TestLogBudget(t *testing.T) {
+	b := bustest.New(t)
+	budget := bus.NewBudget(100)
+	kept := 0
+	for _, step := range []string{"a", "b"} {
+		log := b.Log(t.Context(), bus.LogKey{Stage: "test", App: "shop", Number: 1, Step: step, Attempt: 1, Try: 1}, budget)
+		for range 7 {
+			_, _ = log.Write([]byte("0123456789"))
+		}
+		if err := log.Close("success"); err != nil {
+			t.Fatal(err)
+		}
+		data, end := readLog(t, b, "log.test.shop.1."+step)
+		kept += len(data)
+		if end.Header.Get(bus.LogBytes) != "70" {
+			t.Errorf("%s: counted %s bytes, want 70", step, end.Header.Get(bus.LogBytes))
+		}
+	}
+	if kept != 100 {
+		t.Errorf("kept %d bytes, want 100", kept)
+	}
+}
+
 // A step that prints little and goes on is heard at once.
 func TestLogIsLive(t *testing.T) {
 	b := bustest.New(t)
-	log := b.Log(t.Context(), bus.LogKey{Stage: "test", App: "shop", Number: 1, Step: "x", Attempt: 1, Try: 1})
+	log := b.Log(t.Context(), bus.LogKey{Stage: "test", App: "shop", Number: 1, Step: "x", Attempt: 1, Try: 1}, nil)
 	_, _ = log.Write([]byte("hello"))
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()

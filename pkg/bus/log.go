@@ -8,6 +8,7 @@ import (
 	"hash"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -20,6 +21,8 @@ const (
 	logDelay = 250 * time.Millisecond // how long a short output waits for more
 	// MaxLog is how many bytes of a step's output are kept. The step goes on.
 	MaxLog = 16 << 20
+	// MaxLogs is how many bytes the steps of a stage keep together.
+	MaxLogs = 64 << 20
 )
 
 // Headers of log messages.
@@ -41,11 +44,31 @@ type LogKey struct {
 	Try        int    // of the step
 }
 
+// Budget is how much several logs may keep together.
+type Budget struct{ left atomic.Int64 }
+
+// NewBudget is one of so many bytes.
+func NewBudget(bytes int64) *Budget {
+	b := &Budget{}
+	b.left.Store(bytes)
+	return b
+}
+
+// take asks for n bytes and says how many there are.
+func (b *Budget) take(n int64) int64 {
+	if b == nil {
+		return n
+	}
+	left := b.left.Add(-n)
+	return max(0, min(n, n+left))
+}
+
 // Log stores what a step prints as it comes. It never blocks a step for long: what
 // the bus does not take is counted and marked, not waited for.
 type Log struct {
 	bus    *Bus
 	key    LogKey
+	budget *Budget
 	cancel context.CancelFunc
 	done   sync.WaitGroup
 
@@ -57,10 +80,10 @@ type Log struct {
 	cut   bool
 }
 
-// Log opens the log of k. Close it.
-func (b *Bus) Log(ctx context.Context, k LogKey) *Log {
+// Log opens the log of k. Close it. The budget may be nil.
+func (b *Bus) Log(ctx context.Context, k LogKey, budget *Budget) *Log {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	l := &Log{bus: b, key: k, cancel: cancel, sum: sha256.New()}
+	l := &Log{bus: b, key: k, budget: budget, cancel: cancel, sum: sha256.New()}
 	l.done.Go(func() { l.flushEvery(ctx, logDelay) })
 	return l
 }
@@ -73,6 +96,7 @@ func (l *Log) Write(p []byte) (int, error) {
 	l.sum.Write(p)
 	room := MaxLog - l.sent - int64(len(l.buf))
 	keep := p[:max(0, min(int64(len(p)), room))]
+	keep = keep[:l.budget.take(int64(len(keep)))]
 	if len(keep) < len(p) {
 		l.cut = true
 	}

@@ -138,11 +138,15 @@ const (
 	environments = "environments" // what runs where: the fence of deployments
 	handbacks    = "handbacks"    // how often an event came back without anybody's fault
 	leases       = "leases"       // who holds a lock or lives
+	verdicts     = "verdicts"     // of steps, by their inputs
+	caches       = "caches"       // when the caches of steps were used
 )
 
 func buckets(replicas int) []jetstream.KeyValueConfig {
 	return []jetstream.KeyValueConfig{
 		{Bucket: environments, History: 16, Storage: jetstream.FileStorage, Replicas: replicas},
+		{Bucket: verdicts, TTL: 30 * day, MaxBytes: 256 << 20, Storage: jetstream.FileStorage, Replicas: replicas},
+		{Bucket: caches, TTL: 90 * day, Storage: jetstream.FileStorage, Replicas: replicas},
 		{Bucket: handbacks, TTL: 7 * day, Storage: jetstream.FileStorage, Replicas: replicas},
 		// One old value for each key: with more, an expired lease would rise again.
 		{Bucket: leases, History: 1, LimitMarkerTTL: 10 * time.Second, Storage: jetstream.FileStorage, Replicas: replicas},

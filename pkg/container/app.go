@@ -116,7 +116,7 @@ func (a App) config(instance string, m machine) (*container.Config, *container.H
 			return nil, nil, fmt.Errorf("%w: overlay at %s of an app", ErrStep, m.Target)
 		}
 	}
-	if err := addMounts(host, a.Mounts, kindApp, a.Owner, instance, ""); err != nil {
+	if err := addMounts(host, a.Mounts, nil, map[string]string{labelKind: kindApp, labelApp: a.Owner.App}); err != nil {
 		return nil, nil, fmt.Errorf("%w: %w", ErrStep, err)
 	}
 	return c, host, nil

@@ -30,11 +30,13 @@ const maxAnswer = 1 << 10
 func (r *Running) asker(ctx context.Context, p Probe) (try asker, done func(), err error) {
 	done = func() {}
 	switch {
+	// A try may be over and its command go on: two at a time would be worse. So a command
+	// ends with ctx and not with its try.
 	case len(p.argv) > 0:
-		return func(ctx context.Context) (string, error) { return r.exec(ctx, p.argv) }, done, nil
+		return func(context.Context) (string, error) { return r.exec(ctx, p.argv) }, done, nil
 	case len(p.Run) > 0:
 		argv := []string{"/bin/sh", "-ec", strings.Join(p.Run, "\n")}
-		return func(ctx context.Context) (string, error) { return r.exec(ctx, argv) }, done, nil
+		return func(context.Context) (string, error) { return r.exec(ctx, argv) }, done, nil
 	case p.Log != "":
 		return r.askLog(ctx, p.Log)
 	case strings.Contains(p.HTTP, "://"):
@@ -89,11 +91,15 @@ func askTCP(address string) asker {
 
 // askHTTP succeeds when target answers with status.
 func askHTTP(target string, status int) asker {
-	browser := &http.Client{
-		Transport:     &http.Transport{DisableKeepAlives: true},
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}
 	return func(ctx context.Context) (string, error) {
+		browser := &http.Client{
+			// A transport goes on connecting when its request is over, for minutes where
+			// nobody answers; not with the context of the try.
+			Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(_ context.Context, network, address string) (net.Conn, error) {
+				return new(net.Dialer).DialContext(ctx, network, address)
+			}},
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		}
 		request, err := http.NewRequestWithContext(ctx, http.MethodGet, target, http.NoBody)
 		if err != nil {
 			return "", err
@@ -121,8 +127,8 @@ const execTry = 10 * time.Second
 
 // exec runs a command in the container; an exit code other than 0 is an error.
 func (r *Running) exec(ctx context.Context, argv []string) (string, error) {
-	// The try may be over, the command goes on; two at a time would be worse.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), execTry)
+	begin := time.Now()
+	ctx, cancel := context.WithTimeout(ctx, execTry)
 	defer cancel()
 	created, err := r.e.api.ContainerExecCreate(ctx, r.ID, container.ExecOptions{Cmd: argv, AttachStdout: true, AttachStderr: true})
 	if err != nil {
@@ -138,7 +144,7 @@ func (r *Running) exec(ctx context.Context, argv []string) (string, error) {
 	_, err = stdcopy.StdCopy(&out, &out, conn.Reader)
 	answer := strings.TrimSpace(out.String())
 	if err != nil {
-		return "", fmt.Errorf("no end after %s: %s", execTry, answer)
+		return "", fmt.Errorf("no end after %s: %s", time.Since(begin).Round(time.Second), answer)
 	}
 	found, err := r.e.api.ContainerExecInspect(ctx, created.ID)
 	if err != nil {

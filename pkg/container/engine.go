@@ -43,7 +43,8 @@ type Config struct {
 	Instance string
 
 	// Process tells what this process made from what others of its instance did. It
-	// must differ from that of all others, dead ones included; random by default.
+	// must differ from that of all others, dead ones included, and have no slash; random
+	// by default.
 	Process string
 
 	// Self is the host name or ID of the container that this process runs in, so
@@ -60,6 +61,9 @@ type Config struct {
 
 	// Credentials finds what to show to a registry (host[:port]). It may be nil.
 	Credentials func(registry string) (Auth, bool)
+
+	// Operator is what every step and service gets.
+	Operator Operator
 
 	// Trouble is told of errors that nobody waits for, such as a container that
 	// could not be removed (the reaper gets it later). It may be nil.
@@ -104,6 +108,12 @@ var idPattern = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,62}$`)
 func Connect(ctx context.Context, cfg Config) (*Engine, error) {
 	if !idPattern.MatchString(cfg.Instance) {
 		return nil, fmt.Errorf("container instance %q: want a DNS label", cfg.Instance)
+	}
+	if strings.Contains(cfg.Process, processEnd) {
+		return nil, fmt.Errorf("process %q: want a name without a slash", cfg.Process)
+	}
+	if err := cfg.Operator.check(); err != nil {
+		return nil, fmt.Errorf("operator's settings of containers: %w", err)
 	}
 	// Spans of the engine's HTTP requests would drown those of a delivery.
 	opts := []client.Opt{client.FromEnv, client.WithAPIVersionNegotiation(), client.WithTraceProvider(noop.NewTracerProvider())}

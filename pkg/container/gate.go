@@ -6,12 +6,15 @@ import (
 	"io"
 )
 
-// A gated container is started before its turn. Its first process waits for one
-// line on its standard input, the mark, which only this process and the gate
-// know. Then it runs the step's command in a child, and tells its end by the mark
-// and the exit code on the stream of its output. Between, it makes sure that
-// nothing of the step is left running, so the next step finds its ports free.
+// A gated container is started before its turn. Its first process waits for two lines
+// on its standard input: the mark, which only this process and the gate know, and the
+// handover of secrets (secret.go). Then it runs the step's command in a child, and tells
+// its end by the mark and the exit code on the stream of its output. Between, it makes
+// sure that nothing of the step is left running, so the next step finds its ports free.
 //
+//   - The gate's variables are its own: one that came with the environment would go on
+//     to the child.
+//   - Secrets are taken over in the child, where nothing is printed.
 //   - The child's error output goes where its output goes: one stream keeps their
 //     order, and nothing can arrive after the mark.
 //   - The gate's own messages ("Killed") go nowhere.
@@ -21,11 +24,12 @@ import (
 //   - The kernel counts kills for want of memory, under one of two names. The
 //     engine may miss them where the end follows at once; an m after the code does not.
 //   - If we die, the gate reads the end of its input and leaves.
-const gateScript = `IFS= read -r __millrace || exit 126
-unset TINI_KILL_PROCESS_GROUP
+const gateScript = `unset TINI_KILL_PROCESS_GROUP __millrace __secrets
+IFS= read -r __millrace && IFS= read -r __secrets || exit 126
 trap : TERM
 exec 3>&1 >/dev/null 2>&1 </dev/null
-(exec >&3 2>&3 3>&-; exec "$@")
+(eval "$__secrets" || { echo 'millrace: /bin/sh of this image has no printf, or /run/secrets no room' >&3; exit 126; }
+exec >&3 2>&3 3>&-; exec "$@")
 __code=$?
 __tries=0
 while [ $__tries -lt 20000 ] && kill -9 -1; do __tries=$((__tries+1)); done

@@ -6,10 +6,17 @@ import (
 
 // Limits bound what a container may use. Zero means the default.
 type Limits struct {
-	CPU    float64 // cores; default 2, never more than the engine has
-	Memory int64   // bytes, swap included; default 2 GiB
-	Pids   int64   // processes and threads; default 4096
+	CPU    float64 // cores, never more than the engine has
+	Memory int64   // bytes, swap included
+	Pids   int64   // processes and threads; half the default in a strict step
 }
+
+// The default [Limits].
+const (
+	DefaultCPU    = 2
+	DefaultMemory = 2 << 30
+	DefaultPids   = 4096
+)
 
 // machine is what the engine's host allows.
 type machine struct {
@@ -35,9 +42,9 @@ const (
 func hardened(l Limits, strict bool, m machine) *container.HostConfig {
 	yes, pids := true, l.Pids
 	if pids <= 0 {
-		pids = 4096
+		pids = DefaultPids
 		if strict {
-			pids = 2048
+			pids /= 2
 		}
 	}
 	h := &container.HostConfig{
@@ -68,10 +75,10 @@ func hardened(l Limits, strict bool, m machine) *container.HostConfig {
 // apply sets the limits, within what the engine takes.
 func (l Limits) apply(h *container.HostConfig, m machine) {
 	if l.CPU <= 0 {
-		l.CPU = 2
+		l.CPU = DefaultCPU
 	}
 	if l.Memory <= 0 {
-		l.Memory = 2 << 30
+		l.Memory = DefaultMemory
 	}
 	h.Memory = max(l.Memory, 6<<20)
 	h.MemorySwap = h.Memory

@@ -47,19 +47,39 @@ const (
 // looked for. Trouble on the way to a registry is another error.
 var ErrNoImage = errors.New("no such image")
 
-// Resolve finds an image on the engine, or pulls it there as policy says.
+// Resolve finds an image on the engine, or pulls it there as policy says, from the
+// mirror of its registry if the operator has one. What came from a mirror is pinned
+// under the mirror's name, here and on other engines: the digest says that it is the
+// same.
 func (e *Engine) Resolve(ctx context.Context, ref string, policy Policy) (Image, error) {
+	source := e.cfg.Operator.mirrored(ref)
 	if policy != PullAlways {
 		found, err := e.inspectImage(ctx, ref)
+		if source != ref && errors.Is(err, ErrNoImage) {
+			if there, err := e.inspectImage(ctx, source); err == nil {
+				there.Ref = ref
+				return there, nil
+			}
+		}
 		if err == nil || !errors.Is(err, ErrNoImage) || policy == PullNever {
 			return found, err
 		}
 	}
-	auth, _ := e.credentials(registryOf(ref))
-	if err := e.Pull(ctx, ref, auth); err != nil {
-		return Image{}, err
+	auth, _ := e.credentials(registryOf(source))
+	if err := e.Pull(ctx, source, auth); err != nil {
+		return Image{}, fromMirror(ref, source, err)
 	}
-	return e.inspectImage(ctx, ref)
+	found, err := e.inspectImage(ctx, source)
+	found.Ref = ref
+	return found, err
+}
+
+// fromMirror tells people what they asked for, where the error names something else.
+func fromMirror(ref, source string, err error) error {
+	if ref == source {
+		return err
+	}
+	return fmt.Errorf("image %s by the mirror of its registry: %w", ref, err)
 }
 
 // HasImage tells whether the engine has an image.
@@ -172,10 +192,7 @@ func pinned(ref, id string, digests []string) string {
 
 // fullName is a reference's repository with its registry, without tag and digest.
 func fullName(ref string) string {
-	ref, _, _ = strings.Cut(ref, "@")
-	if i := strings.LastIndexByte(ref, ':'); i > strings.LastIndexByte(ref, '/') {
-		ref = ref[:i]
-	}
+	ref = withoutTag(ref)
 	host, rest, ok := strings.Cut(ref, "/")
 	if !ok {
 		return "docker.io/library/" + ref
@@ -190,6 +207,15 @@ func fullName(ref string) string {
 		rest = "library/" + rest
 	}
 	return host + "/" + rest
+}
+
+// withoutTag is a reference without tag and digest.
+func withoutTag(ref string) string {
+	ref, _, _ = strings.Cut(ref, "@")
+	if i := strings.LastIndexByte(ref, ':'); i > strings.LastIndexByte(ref, '/') {
+		ref = ref[:i]
+	}
+	return ref
 }
 
 // registryOf is the registry that a reference names.

@@ -81,12 +81,18 @@ func (e *Engine) slot(ctx context.Context) (release func(), err error) {
 func (e *Engine) create(ctx context.Context, name string, c *container.Config, host *container.HostConfig, net *network.NetworkingConfig) (string, error) {
 	created, err := e.api.ContainerCreate(ctx, c, host, net, nil, name)
 	if errdefs.IsNotFound(err) && strings.Contains(strings.ToLower(err.Error()), "no such image") {
-		return "", fmt.Errorf("create container from %s: %w", c.Image, ErrNoImage)
+		return "", removedImage(c.Image)
 	}
 	if err != nil {
 		return "", fmt.Errorf("create container from %s: %w", c.Image, err)
 	}
 	return created.ID, nil
+}
+
+// removedImage says that an image that was resolved is not there. It is no [ErrNoImage],
+// which would be the fault of who named it: who resolves it again gets it again.
+func removedImage(ref string) error {
+	return fmt.Errorf("create container: somebody has removed image %s from the engine", ref)
 }
 
 // remove kills and removes a container with its anonymous volumes. It goes on

@@ -19,7 +19,9 @@ type Overlay struct {
 }
 
 // Mount is a place in a container that is not from its image. Exactly one of
-// Overlay, Volume and Tmpfs is set.
+// Overlay, Volume and Tmpfs is set. A volume of a step or service is a cache: it is the
+// same whatever their images have in its place, any user may write to it unless it is
+// mounted read-only, and several at a time may use it.
 type Mount struct {
 	Target   string   // absolute, in the container
 	Overlay  *Overlay // removed with the container
@@ -30,6 +32,17 @@ type Mount struct {
 
 // volumePattern keeps out paths, and volumes that are not ours and might lead anywhere.
 var volumePattern = regexp.MustCompile(`^millrace-[a-zA-Z0-9_.-]{1,200}$`)
+
+// addMounts puts mounts into h, with labels for the volumes that the engine makes: those
+// of overlays, and those that stay.
+func addMounts(h *container.HostConfig, mounts []Mount, overlay, volume map[string]string) error {
+	for _, m := range mounts {
+		if err := m.addTo(h, overlay, volume); err != nil {
+			return err
+		}
+	}
+	return nil
+}
 
 // addTo puts m into h. The labels are for the volumes that the engine makes.
 func (m Mount) addTo(h *container.HostConfig, overlay, volume map[string]string) error {
@@ -48,7 +61,7 @@ func (m Mount) addTo(h *container.HostConfig, overlay, volume map[string]string)
 		if !volumePattern.MatchString(m.Volume) {
 			return fmt.Errorf("volume %q at %s: want a name that begins with millrace-", m.Volume, m.Target)
 		}
-		out.Source, out.VolumeOptions = m.Volume, &mount.VolumeOptions{Labels: volume}
+		out.Source, out.VolumeOptions = m.Volume, &mount.VolumeOptions{NoCopy: volume[labelKind] == kindCache, Labels: volume}
 	case m.Tmpfs > 0 && m.Overlay == nil && m.Volume == "":
 		// The field for options of a tmpfs mount came later than engines in use, so
 		// it is not a mount.
@@ -74,14 +87,23 @@ func checkTarget(target string) error {
 	return nil
 }
 
+// reserved tells whether target is ours. /var/run is a name of /run in most images.
+func reserved(target string) bool {
+	target = strings.TrimPrefix(target, "/var")
+	for _, ours := range []string{secretsDir, path.Dir(caDir)} {
+		if target == ours || strings.HasPrefix(target, ours+"/") {
+			return true
+		}
+	}
+	return false
+}
+
 // options are the local volume driver's. The three that are off would let what a
 // step writes to Upper refer to files elsewhere in Lower.
 func (o Overlay) options() (map[string]string, error) {
 	for _, dir := range []string{o.Lower, o.Upper, o.Work} {
-		// Colons and commas separate directories and options; there is no escape
-		// that every kernel and driver reads alike.
-		if !path.IsAbs(dir) || path.Clean(dir) != dir || dir == "/" || strings.ContainsAny(dir, ",:\\\"'\x00\n") {
-			return nil, fmt.Errorf("overlay directory %q: want an absolute path without , : \\ and quotes", dir)
+		if err := checkHostPath(dir); err != nil {
+			return nil, fmt.Errorf("overlay directory: %w", err)
 		}
 	}
 	marks := ",redirect_dir=nofollow,metacopy=off,index=off"
@@ -92,4 +114,14 @@ func (o Overlay) options() (map[string]string, error) {
 		"type": "overlay", "device": "overlay",
 		"o": "lowerdir=" + o.Lower + ",upperdir=" + o.Upper + ",workdir=" + o.Work + marks,
 	}, nil
+}
+
+// checkHostPath refuses what would not be one directory of the engine's host: colons
+// and commas separate directories and options, and there is no escape that every kernel
+// and driver reads alike.
+func checkHostPath(dir string) error {
+	if !path.IsAbs(dir) || path.Clean(dir) != dir || dir == "/" || strings.ContainsAny(dir, ",:\\\"'\x00\n") {
+		return fmt.Errorf("%q: want an absolute path without , : \\ and quotes", dir)
+	}
+	return nil
 }

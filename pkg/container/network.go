@@ -11,8 +11,14 @@ import (
 	"github.com/docker/docker/api/types/network"
 )
 
-// makeNetwork makes a bridge network, or finds the one of that name.
+// makeNetwork makes a bridge network, or finds the one of that name. It is not
+// interrupted half way by the end of ctx, so that who removes it does so after it.
 func (e *Engine) makeNetwork(ctx context.Context, name string, opts network.CreateOptions) (string, error) {
+	if err := ctx.Err(); err != nil {
+		return "", err
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), startTimeout)
+	defer cancel()
 	opts.Driver = "bridge"
 	created, err := e.api.NetworkCreate(ctx, name, opts)
 	if err == nil {
@@ -44,11 +50,14 @@ type reach struct {
 }
 
 // join makes addresses on a network reachable from here until leave is called.
-// A process on the engine's host reaches them anyway.
+// A process on the engine's host reaches them anyway. The end of ctx does not interrupt
+// it half way.
 func (e *Engine) join(ctx context.Context, net string) (leave func(), err error) {
 	if e.self == "" {
 		return func() {}, nil
 	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), startTimeout)
+	defer cancel()
 	r := &e.reach
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -72,7 +81,13 @@ func (e *Engine) leave(ctx context.Context, net string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.users[net]--
-	if r.users[net] > 0 || !r.ours[net] {
+	if r.users[net] > 0 {
+		return
+	}
+	ours := r.ours[net]
+	delete(r.users, net)
+	delete(r.ours, net)
+	if !ours {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), removeTimeout)

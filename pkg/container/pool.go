@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/containerd/errdefs"
 	"github.com/docker/docker/api/types/network"
 )
 
@@ -17,6 +18,7 @@ type pool struct {
 	took chan struct{} // wakes the filler
 	stop chan struct{}
 	done sync.WaitGroup
+	once sync.Once // of close
 
 	mu      sync.Mutex
 	network string          // outside, once it exists
@@ -37,27 +39,56 @@ func newPool(e *Engine, size int) *pool {
 
 // take gives away a pause with a way to the outside.
 func (p *pool) take(ctx context.Context) (string, error) {
-	select {
-	case id := <-p.warm:
+	defer p.wake()
+	for {
 		select {
-		case p.took <- struct{}{}:
+		case id := <-p.warm:
+			if r, err := p.e.Find(ctx, id); err == nil && r.State == "running" {
+				return id, nil
+			}
+			p.discard(ctx, id) // an engine that restarts ends them
 		default:
+			return p.make(ctx)
 		}
-		return id, nil
-	default:
-		return p.make(ctx)
 	}
 }
 
-// make starts a pause on the network to the outside.
-func (p *pool) make(ctx context.Context) (string, error) {
-	outside, err := p.outside(ctx)
-	if err != nil {
-		return "", err
+// wake lets the filler look whether there is room.
+func (p *pool) wake() {
+	select {
+	case p.took <- struct{}{}:
+	default:
 	}
-	id, err := p.e.startPause(ctx, outside, Owner{}.labels(p.e.cfg.Instance, p.session(), kindPause))
-	p.know(id)
-	return id, err
+}
+
+// make starts a pause on the network to the outside, which is made again if somebody
+// has removed it: without pauses it looks unused.
+func (p *pool) make(ctx context.Context) (string, error) {
+	for again := true; ; again = false {
+		outside, err := p.outside(ctx)
+		if err != nil {
+			return "", err
+		}
+		id, err := p.e.startPause(ctx, outside, Owner{}.labels(p.e.cfg.Instance, p.session(), kindPause))
+		p.know(id)
+		if err == nil || !again || !errdefs.IsNotFound(err) || !p.forget(ctx, outside) {
+			return id, err
+		}
+		p.discard(ctx, id)
+	}
+}
+
+// forget makes the pool forget its network if the engine does not have it.
+func (p *pool) forget(ctx context.Context, id string) bool {
+	if _, err := p.e.api.NetworkInspect(ctx, id, network.InspectOptions{}); !errdefs.IsNotFound(err) {
+		return false
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.network == id {
+		p.network = ""
+	}
+	return true
 }
 
 // session marks what the pool makes as this process's.
@@ -150,7 +181,9 @@ func (p *pool) discard(ctx context.Context, id string) {
 }
 
 // close waits for the filler and removes what is left, the network too.
-func (p *pool) close() {
+func (p *pool) close() { p.once.Do(p.empty) }
+
+func (p *pool) empty() {
 	close(p.stop)
 	p.done.Wait()
 	ctx := context.Background()

@@ -23,6 +23,21 @@ func (s stream) Close() {
 	}
 }
 
+// send writes what opens the gate, within ctx and a bound: a container that has ended
+// reads nothing.
+func (s stream) send(ctx context.Context, data []byte) error {
+	if err := s.Conn.SetWriteDeadline(time.Now().Add(startTimeout)); err != nil {
+		return err
+	}
+	defer context.AfterFunc(ctx, func() { _ = s.Conn.SetWriteDeadline(time.Unix(1, 0)) })()
+	if _, err := s.Conn.Write(data); err != nil && ctx.Err() != nil {
+		return ctx.Err()
+	} else if err != nil {
+		return err
+	}
+	return nil
+}
+
 // live is the whole life of a step's container. It is the only owner: it makes
 // the container in its turn, lets Run use it, and removes it.
 func (p *Prepared) live(ctx context.Context, turn <-chan struct{}, admitted chan<- struct{}) {
@@ -121,8 +136,11 @@ func (p *Prepared) create(ctx context.Context, start bool) error {
 // connect creates the container and attaches to it, so that no byte is lost.
 func (p *Prepared) connect(ctx context.Context, mode container.NetworkMode, nofile int64) (string, error) {
 	s := p.s
-	config, host, err := p.spec.config(s.owner, s.e.cfg.Instance, s.id, machine{s.e.info.CPUs, nofile})
+	config, host, err := p.spec.config(s.place(nofile))
 	if err != nil {
+		return "", err
+	}
+	if err = s.makeCaches(ctx, p.spec.Mounts); err != nil {
 		return "", err
 	}
 	host.NetworkMode = mode

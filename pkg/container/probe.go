@@ -74,7 +74,7 @@ func (r *Running) probe(ctx context.Context, name string, p Probe) error {
 	}
 	asking, cancel := context.WithTimeout(ctx, p.Within)
 	defer cancel()
-	try, done, err := r.asker(asking, p)
+	try, done, err := r.asker(ctx, p) // a command that was started in time may end later
 	if err != nil {
 		return err
 	}
@@ -85,7 +85,7 @@ func (r *Running) probe(ctx context.Context, name string, p Probe) error {
 		return nil
 	}
 	if ctx.Err() != nil {
-		return fmt.Errorf("probe %s: %w", name, ctx.Err())
+		return fmt.Errorf("probe %s: %w", name, context.Cause(ctx))
 	}
 	return r.notReady(ctx, &NotReady{Name: name, Probe: p.String(), Last: last, After: time.Since(begin)}, ended)
 }

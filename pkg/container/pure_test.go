@@ -86,7 +86,7 @@ func TestPauseProgram(t *testing.T) {
 // Nothing that a caller can say yields power over the host.
 func TestSandboxProperty(t *testing.T) {
 	t.Parallel()
-	paths := rapid.OneOf(rapid.String(), rapid.SampledFrom([]string{"/", "/x", "/etc", "/var/run/docker.sock", "/a:/b", "/a,b", "/x/../y", "", "/proc/sys"}))
+	paths := rapid.OneOf(rapid.String(), rapid.SampledFrom([]string{"/", "/x", "/etc", "/etc/ssl/company", "/run/millrace/ca", "/run/secrets", "/var/run/docker.sock", "/a:/b", "/a,b", "/x/../y", "", "/proc/sys"}))
 	mounts := rapid.SliceOfN(rapid.Custom(func(t *rapid.T) Mount {
 		m := Mount{Target: paths.Draw(t, "target"), ReadOnly: rapid.Bool().Draw(t, "ro")}
 		switch rapid.IntRange(0, 3).Draw(t, "kind") {
@@ -105,14 +105,15 @@ func TestSandboxProperty(t *testing.T) {
 	})
 	rapid.Check(t, func(t *rapid.T) {
 		env := rapid.MapOfN(rapid.String(), rapid.String(), 0, 2).Draw(t, "env")
+		secrets := rapid.MapOfN(rapid.OneOf(rapid.String(), rapid.Just("TOKEN")), rapid.String(), 0, 2).Draw(t, "secrets")
 		text := rapid.String()
 		step := Step{
-			Name: text.Draw(t, "name"), Image: text.Draw(t, "image"), Run: texts.Draw(t, "run"), Shell: texts.Draw(t, "shell"), Env: env, User: text.Draw(t, "user"),
+			Name: text.Draw(t, "name"), Image: text.Draw(t, "image"), Run: texts.Draw(t, "run"), Shell: texts.Draw(t, "shell"), Env: env, Secrets: secrets, User: text.Draw(t, "user"),
 			Workdir: paths.Draw(t, "workdir"), Mounts: mounts.Draw(t, "mounts"), Limits: limits.Draw(t, "limits"), Strict: rapid.Bool().Draw(t, "strict"),
 		}
 		service := Service{
 			Name: text.Draw(t, "name"), Image: text.Draw(t, "image"), Entrypoint: texts.Draw(t, "entrypoint"), Command: texts.Draw(t, "command"),
-			Env: env, User: text.Draw(t, "user"), Mounts: mounts.Draw(t, "mounts"), Limits: limits.Draw(t, "limits"),
+			Env: env, Secrets: secrets, User: text.Draw(t, "user"), Mounts: mounts.Draw(t, "mounts"), Limits: limits.Draw(t, "limits"),
 		}
 		app := App{
 			Name: text.Draw(t, "name"), Image: text.Draw(t, "image"), Env: env, Mounts: mounts.Draw(t, "mounts"), Limits: limits.Draw(t, "limits"),
@@ -120,22 +121,28 @@ func TestSandboxProperty(t *testing.T) {
 			Publish: rapid.SliceOfN(rapid.SampledFrom([]string{"80:80", "1-3:1-3", "127.0.0.1:8080:8080", "x"}), 0, 2).Draw(t, "publish"),
 		}
 		m := machine{cpus: 2, nofile: 8192}
-		c, host, err := step.defaults().config(Owner{App: "shop"}, "i", "s", m)
-		mustBeHarmless(t, c, host, err, step.Strict)
-		c, host, err = service.config(Owner{App: "shop"}, "i", "s", m)
-		mustBeHarmless(t, c, host, err, false)
+		p := place{owner: Owner{App: "shop"}, instance: "i", session: "s", machine: m}
+		p.operator.CADir = rapid.SampledFrom([]string{"", "/etc/ssl/company"}).Draw(t, "certificates")
+		if err := p.operator.check(); err != nil {
+			t.Fatal(err)
+		}
+		c, host, err := step.defaults().config(p)
+		mustBeHarmless(t, c, host, err, step.Strict, p.operator)
+		c, host, err = service.config(p)
+		mustBeHarmless(t, c, host, err, false, p.operator)
 		c, host, err = app.config("i", m)
-		mustBeHarmless(t, c, host, err, false)
+		mustBeHarmless(t, c, host, err, false, Operator{})
 	})
 }
 
 // overlayOnly is three directories, and nothing that only they could say.
 var overlayOnly = regexp.MustCompile(`^lowerdir=/[^,:]+,upperdir=/[^,:]+,workdir=/[^,:]+,(redirect_dir=nofollow,metacopy=off|userxattr),index=off$`)
 
-func mustBeHarmless(t *rapid.T, c *container.Config, h *container.HostConfig, err error, strict bool) {
+func mustBeHarmless(t *rapid.T, c *container.Config, h *container.HostConfig, err error, strict bool, o Operator) {
 	if err != nil {
 		return // refused
 	}
+	takeOutCertificates(t, h, o)
 	// All that a harmless configuration may differ in is taken out; what is left has
 	// to be nothing.
 	for _, m := range h.Mounts {
@@ -169,6 +176,29 @@ func mustBeHarmless(t *rapid.T, c *container.Config, h *container.HostConfig, er
 	if c.Labels[labelInstance] != "i" || c.Labels[labelApp] == "" && c.Labels[labelKind] != kindApp {
 		t.Fatalf("labels %v", c.Labels)
 	}
+}
+
+// takeOutCertificates takes out of h the one directory of the host that the operator,
+// and nobody else, may name.
+func takeOutCertificates(t *rapid.T, h *container.HostConfig, o Operator) {
+	if o.CADir == "" {
+		return
+	}
+	want := mount.Mount{
+		Type: mount.TypeVolume, Target: "/run/millrace/ca", ReadOnly: true, VolumeOptions: &mount.VolumeOptions{
+			NoCopy: true, Labels: map[string]string{},
+			DriverConfig: &mount.Driver{Name: "local", Options: map[string]string{"type": "none", "o": "bind,ro", "device": o.CADir}},
+		},
+	}
+	first := h.Mounts[0]
+	if first.VolumeOptions.Labels[labelSession] != "s" {
+		t.Fatalf("nobody would remove the volume of %v", first.VolumeOptions.Labels)
+	}
+	first.VolumeOptions.Labels = map[string]string{}
+	if diff := cmp.Diff(want, first); diff != "" {
+		t.Fatalf("certificates:\n%s", diff)
+	}
+	h.Mounts = h.Mounts[1:]
 }
 
 func TestMountsRefused(t *testing.T) {

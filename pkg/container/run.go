@@ -38,7 +38,7 @@ type Prepared struct {
 // Run gives the step its turn and waits for its end. Out gets its output as it
 // comes, both streams in one, every byte of it before Run returns. An error means
 // that the step's result is not known, through no fault of its own, or that ctx
-// ended; the exceptions are [ErrStep] and [ErrNoImage]. Run may be called once.
+// ended; the exception is [ErrStep]. Run may be called once.
 func (p *Prepared) Run(ctx context.Context, out io.Writer) (Exit, error) {
 	if !p.claim() {
 		return Exit{}, fmt.Errorf("run step %s: %w, or it ran before", p.spec.Name, ErrClosed)
@@ -65,6 +65,8 @@ func (p *Prepared) run(ctx context.Context, out io.Writer) (Exit, error) {
 		select {
 		case p.lane.turn <- struct{}{}:
 			defer func() { <-p.lane.turn }()
+		case <-p.s.closing:
+			return Exit{}, ErrClosed
 		case <-ctx.Done():
 			return Exit{}, ctx.Err()
 		}
@@ -81,7 +83,8 @@ func (p *Prepared) run(ctx context.Context, out io.Writer) (Exit, error) {
 // begin opens the gate, or starts what waits at none.
 func (p *Prepared) begin(ctx context.Context) error {
 	if len(p.c.mark) > 0 {
-		if _, err := p.c.stream.Conn.Write(append(slices.Clip(p.c.mark), '\n')); err != nil {
+		lines := slices.Concat(p.c.mark, []byte{'\n'}, handover(p.spec.Secrets), []byte{'\n'})
+		if err := p.c.stream.send(ctx, lines); err != nil {
 			return fmt.Errorf("open the gate: %w", err)
 		}
 		return nil

@@ -21,8 +21,14 @@ type Service struct {
 	Command    []string // both as the image has them when empty
 	Env        map[string]string
 	User       string
-	Mounts     []Mount
-	Limits     Limits
+
+	// Secrets are more of the environment. An image's own program is started as it is,
+	// so there is no other way: they are in the container's configuration, which whoever
+	// controls the engine can read.
+	Secrets map[string]string
+
+	Mounts []Mount
+	Limits Limits
 
 	// Ready tells when it is ready. Without, the image's HEALTHCHECK counts, else
 	// its first exposed port; else it is ready when started.
@@ -47,18 +53,24 @@ func (s *Session) service(ctx context.Context, svc Service) (*Running, error) {
 	if s.network == "" {
 		return nil, fmt.Errorf("%w: the session has no network of its own", ErrStep)
 	}
-	release, err := s.busy()
+	ctx, release, err := s.busy(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer release()
 	img, err := s.e.inspectImage(ctx, svc.Image)
+	if errors.Is(err, ErrNoImage) {
+		return nil, removedImage(svc.Image)
+	}
 	if err != nil {
 		return nil, err
 	}
 	id, err := s.e.launch(ctx, func(ctx context.Context, nofile int64) (string, error) {
-		c, host, err := svc.config(s.owner, s.e.cfg.Instance, s.id, machine{s.e.info.CPUs, nofile})
+		c, host, err := svc.config(s.place(nofile))
 		if err != nil {
+			return "", err
+		}
+		if err = s.makeCaches(ctx, svc.Mounts); err != nil {
 			return "", err
 		}
 		host.NetworkMode = container.NetworkMode(s.network)
@@ -81,21 +93,32 @@ func (s *Session) service(ctx context.Context, svc Service) (*Running, error) {
 	return r, nil
 }
 
-// busy keeps the session's end waiting until release.
-func (s *Session) busy() (release func(), err error) {
+// busy keeps the session's end waiting until release. Its closing ends the context.
+func (s *Session) busy(ctx context.Context) (bound context.Context, release func(), err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.over {
-		return nil, ErrClosed
+		return nil, nil, ErrClosed
 	}
+	bound, cancel := context.WithCancelCause(ctx)
+	s.steps.Go(func() {
+		select {
+		case <-s.closing:
+			cancel(ErrClosed)
+		case <-bound.Done():
+		}
+	})
 	s.steps.Add(1)
-	return s.steps.Done, nil
+	return bound, func() { cancel(nil); s.steps.Done() }, nil
 }
 
 // config is the service's container, all but its network.
-func (svc Service) config(owner Owner, instance, session string, m machine) (*container.Config, *container.HostConfig, error) {
-	owner.Step, owner.Attempt = svc.Name, svc.Attempt
-	env, err := environment(svc.Env)
+func (svc Service) config(p place) (*container.Config, *container.HostConfig, error) {
+	p = p.of(svc.Name, svc.Attempt)
+	if err := checkSecrets(svc.Secrets); err != nil {
+		return nil, nil, fmt.Errorf("%w: %w", ErrStep, err)
+	}
+	env, err := p.env(with(svc.Env, svc.Secrets))
 	if err != nil {
 		return nil, nil, fmt.Errorf("%w: %w", ErrStep, err)
 	}
@@ -104,10 +127,10 @@ func (svc Service) config(owner Owner, instance, session string, m machine) (*co
 		Entrypoint: svc.Entrypoint, Cmd: strslice.StrSlice(svc.Command),
 		// We ask by ourselves, and more often than once in 30 seconds.
 		Healthcheck: &container.HealthConfig{Test: []string{"NONE"}},
-		Labels:      owner.labels(instance, session, kindService),
+		Labels:      p.labels(kindService),
 	}
-	host := hardened(svc.Limits, false, m)
-	if err := addMounts(host, svc.Mounts, kindCache, owner, instance, session); err != nil {
+	host := hardened(svc.Limits, false, p.machine)
+	if err := p.furnish(host, svc.Mounts); err != nil {
 		return nil, nil, fmt.Errorf("%w: %w", ErrStep, err)
 	}
 	return c, host, nil

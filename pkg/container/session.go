@@ -23,7 +23,10 @@ const (
 )
 
 // SessionOptions say how a session's containers are connected.
-type SessionOptions struct{ Network Network }
+type SessionOptions struct {
+	Network  Network
+	Services []string // names of those that the session will have; the operator's proxy is not asked for them
+}
 
 // Session owns what one run of a stage makes on the engine. Steps with services of
 // their own need a session of their own, or their services' names clash.
@@ -70,14 +73,13 @@ func (s *Session) connect(ctx context.Context) (err error) {
 	if s.opts.Network == Outside {
 		return nil
 	}
-	name := objectName(s.owner.App, s.owner.Stage)
-	if _, err = s.e.makeNetwork(ctx, name, network.CreateOptions{
+	s.network = objectName(s.owner.App, s.owner.Stage) // noted first: an answer may be lost
+	if _, err = s.e.makeNetwork(ctx, s.network, network.CreateOptions{
 		Internal: s.opts.Network == Sealed, Labels: s.owner.labels(s.e.cfg.Instance, s.id, kindNetwork),
 	}); err != nil {
 		return err
 	}
-	s.network = name
-	if s.leave, err = s.e.join(ctx, name); err != nil {
+	if s.leave, err = s.e.join(ctx, s.network); err != nil {
 		return err
 	}
 	s.lane(ctx, 0) // most sessions need it
@@ -144,7 +146,7 @@ func (s *Session) removeContainers(ctx context.Context) {
 	}
 	var wait sync.WaitGroup
 	for _, c := range found {
-		if c.Labels[labelKind] != kindPause {
+		if !s.e.pool.knows(c.ID) { // lanes have theirs removed
 			wait.Go(func() { s.e.trouble(s.e.remove(ctx, c.ID)) })
 		}
 	}

@@ -23,11 +23,20 @@ type Step struct {
 	Name    string
 	Attempt int
 
-	Image string   // as [Image].Pinned
-	Run   []string // lines of the script
-	Shell []string // gets the script as last argument; default /bin/sh -ec
-	Env   map[string]string
-	User  string // default: the image's
+	Image string            // as [Image].Pinned
+	Run   []string          // lines of the script
+	Shell []string          // gets the script as last argument; default /bin/sh -ec
+	Env   map[string]string // goes before [Operator.Env]
+	User  string            // default: the image's
+
+	// Secrets are values by name, none with a zero byte, 64 KiB in all. A step finds each
+	// in its environment, whatever Env says of the name, and in the file
+	// /run/secrets/NAME, which only its user may read. They reach the container when its
+	// turn comes, past everything that can be looked at: configuration, labels,
+	// arguments. With a Shell other than /bin/sh this is not possible: they are in the
+	// environment only, and in the container's configuration, which whoever controls the
+	// engine can read.
+	Secrets map[string]string
 
 	// Workspace is mounted at /workspace; nil leaves that to the image.
 	Workspace *Overlay
@@ -74,13 +83,13 @@ func (s Step) command() []string {
 }
 
 // config is the step's container, all but its network.
-func (s Step) config(owner Owner, instance, session string, m machine) (*container.Config, *container.HostConfig, error) {
-	owner.Step, owner.Attempt = s.Name, s.Attempt
+func (s Step) config(p place) (*container.Config, *container.HostConfig, error) {
+	p = p.of(s.Name, s.Attempt)
 	command := s.command()
 	if len(command[len(command)-1]) > maxScript {
 		return nil, nil, fmt.Errorf("%w %s: its script has more than %d KiB", ErrStep, s.Name, maxScript>>10)
 	}
-	env, err := environment(s.Env)
+	env, err := s.env(p)
 	if err != nil {
 		return nil, nil, fmt.Errorf("%w %s: %w", ErrStep, s.Name, err)
 	}
@@ -89,7 +98,7 @@ func (s Step) config(owner Owner, instance, session string, m machine) (*contain
 		Entrypoint: command, Cmd: strslice.StrSlice{},
 		AttachStdout: true, AttachStderr: true,
 		Healthcheck: &container.HealthConfig{Test: []string{"NONE"}},
-		Labels:      owner.labels(instance, session, kindStep),
+		Labels:      p.labels(kindStep),
 	}
 	if s.Strict {
 		c.User = cmp.Or(s.User, strictUser)
@@ -100,28 +109,30 @@ func (s Step) config(owner Owner, instance, session string, m machine) (*contain
 		c.Env = append(c.Env, gateEnv)
 		c.OpenStdin, c.StdinOnce, c.AttachStdin = true, true, true
 	}
-	host := hardened(s.Limits, s.Strict, m)
+	host := hardened(s.Limits, s.Strict, p.machine)
+	if s.gated() && len(s.Secrets) > 0 {
+		host.Tmpfs = with(host.Tmpfs, map[string]string{secretsDir: secretsTmpfs})
+	}
 	host.LogConfig = container.LogConfig{Type: "none"} // read by attaching
 	mounts := s.Mounts
 	if s.Workspace != nil {
 		mounts = append([]Mount{{Target: Workspace, Overlay: s.Workspace}}, mounts...)
 	}
-	if err := addMounts(host, mounts, kindCache, owner, instance, session); err != nil {
+	if err := p.furnish(host, mounts); err != nil {
 		return nil, nil, fmt.Errorf("%w %s: %w", ErrStep, s.Name, err)
 	}
 	return c, host, nil
 }
 
-// addMounts puts mounts into h, with labels on what the engine makes for them. Kind
-// is that of the volumes that stay.
-func addMounts(h *container.HostConfig, mounts []Mount, kind string, owner Owner, instance, session string) error {
-	kept := map[string]string{labelKind: kind, labelApp: owner.App}
-	for _, m := range mounts {
-		if err := m.addTo(h, owner.labels(instance, session, kindWorkspace), kept); err != nil {
-			return err
-		}
+// env is the step's environment before its turn.
+func (s Step) env(p place) ([]string, error) {
+	if err := checkSecrets(s.Secrets); err != nil {
+		return nil, err
 	}
-	return nil
+	if s.gated() {
+		return p.env(s.Env)
+	}
+	return p.env(with(s.Env, s.Secrets))
 }
 
 // environment is env in the engine's form, sorted.

@@ -54,12 +54,13 @@ type Delivery struct {
 	Finished time.Time    `json:"finished,omitzero"` // when the last stage ended
 	TraceID  string       `json:"traceId"`
 
-	Tree         string     `json:"tree,omitempty"` // git's id of the tested tree
-	Snapshot     event.Blob `json:"snapshot,omitzero"`
-	Artifact     event.Blob `json:"artifact,omitzero"`
-	Image        string     `json:"image,omitempty"` // public name@sha256:…
-	Tags         []string   `json:"tags,omitempty"`
-	Environments []string   `json:"environments,omitempty"` // that it goes to, in order; known after test
+	Tree         string                `json:"tree,omitempty"` // git's id of the tested tree
+	Snapshot     event.Blob            `json:"snapshot,omitzero"`
+	Artifact     event.Blob            `json:"artifact,omitzero"`
+	Platforms    map[string]event.Blob `json:"platforms,omitempty"` // artifacts by platform; Artifact is one of them
+	Image        string                `json:"image,omitempty"`     // public name@sha256:…
+	Tags         []string              `json:"tags,omitempty"`
+	Environments []string              `json:"environments,omitempty"` // that it goes to, in order; known after test
 
 	Stages []Stage `json:"stages"` // in order, also those to come
 }

@@ -85,7 +85,7 @@ func (d *Delivery) learn(f event.Fact) {
 		d.Snapshot = f.Snapshot
 	}
 	if f.Artifact.Digest != "" {
-		d.Artifact = f.Artifact
+		d.Artifact, d.Platforms = f.Artifact, f.Platforms
 	}
 	if len(f.Tags) > 0 {
 		d.Tags = f.Tags

@@ -52,7 +52,7 @@ func TestLogs(t *testing.T) {
 
 func (w world) print(n uint64, stage, step string, attempt int, text string) {
 	w.Helper()
-	l := w.bus.Log(w.Context(), bus.LogKey{Stage: stage, App: "shop", Number: n, Step: step, Attempt: attempt, Try: 1})
+	l := w.bus.Log(w.Context(), bus.LogKey{Stage: stage, App: "shop", Number: n, Step: step, Attempt: attempt, Try: 1}, nil)
 	if _, err := l.Write([]byte(text)); err != nil {
 		w.Fatal(err)
 	}

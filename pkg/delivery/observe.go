@@ -108,7 +108,7 @@ func (s *Stage) begin(name string, at time.Time) *Step {
 	step := s.step(name)
 	step.Started = at
 	if !s.settled() {
-		step.Result, step.Reason, step.Finished = "", "", time.Time{}
+		step.Step, step.Finished = event.Step{Name: name}, time.Time{}
 	}
 	return step
 }

@@ -77,7 +77,7 @@ type Step struct {
 	Reused   *Verdict  `json:"reused,omitempty"`
 	Tests    *Tests    `json:"tests,omitempty"`
 	Coverage *Coverage `json:"coverage,omitempty"`
-	Reports  []Report  `json:"reports,omitempty"`
+	Reports  *Blob     `json:"reports,omitempty"` // the files that the step keeps, as one tar
 }
 
 // Verdict says from which delivery a step's success was taken, since its inputs were
@@ -110,13 +110,6 @@ type Case struct {
 type Coverage struct {
 	Percent float64 `json:"percent"`
 	Wanted  float64 `json:"wanted,omitempty"`
-}
-
-// Report is a file that a step kept, stored by digest.
-type Report struct {
-	Path   string `json:"path"`
-	Digest string `json:"digest"` // of its bytes
-	Size   int64  `json:"size"`
 }
 
 // Results of a [Step]; names of OpenTelemetry's cicd.pipeline.task.run.result.

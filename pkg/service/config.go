@@ -31,6 +31,21 @@ type Config struct {
 	DataDir       string `env:"DATA_DIR" envDefault:"/var/lib/millrace"`
 	EngineDataDir string `env:"ENGINE_DATA_DIR"`
 
+	// Steps of all apps get these, as companies behind a proxy need them.
+	StepCAFile     string            `env:"STEP_CA_FILE"`                            // PEM bundle, all that steps trust
+	StepHTTPProxy  string            `env:"STEP_HTTP_PROXY"`                         // URL
+	StepHTTPSProxy string            `env:"STEP_HTTPS_PROXY"`                        // URL
+	StepNoProxy    string            `env:"STEP_NO_PROXY"`                           // as NO_PROXY
+	Mirrors        map[string]string `env:"REGISTRY_MIRRORS" envKeyValSeparator:"="` // docker.io=mirror.example.com/hub,…
+
+	// Caches of steps that nobody used for long, or that are too many, are removed.
+	CacheAge   time.Duration `env:"CACHE_AGE" envDefault:"336h"`
+	CacheBytes int64         `env:"CACHE_BYTES" envDefault:"21474836480"` // 20 GiB
+
+	// SecretsDir holds the values of secrets, one in a file: <app>/<NAME> or <NAME>. They
+	// may also be variables: MILLRACE_SECRET_<APP>__<NAME> or MILLRACE_SECRET_<NAME>.
+	SecretsDir string `env:"SECRETS_DIR"`
+
 	HTTPAddr    string        `env:"HTTP_ADDR" envDefault:"127.0.0.1:8081"` // health endpoints; "" for none
 	LogLevel    slog.Level    `env:"LOG_LEVEL" envDefault:"info"`
 	LogFormat   string        `env:"LOG_FORMAT" envDefault:"json"`  // json or text

@@ -18,6 +18,7 @@ import (
 	"github.com/millrace-cd/millrace/pkg/bus"
 	"github.com/millrace-cd/millrace/pkg/container"
 	"github.com/millrace-cd/millrace/pkg/event"
+	"github.com/millrace-cd/millrace/pkg/secret"
 	"github.com/millrace-cd/millrace/pkg/store"
 	"github.com/millrace-cd/millrace/pkg/telemetry"
 	"github.com/millrace-cd/millrace/pkg/workspace"
@@ -26,12 +27,13 @@ import (
 // Kit is what a stage works with.
 type Kit struct {
 	Config
-	Bus    *bus.Bus
-	Engine *container.Engine
-	Store  *store.Store
-	Trees  *workspace.Cache
-	Tracer trace.Tracer
-	Log    *slog.Logger
+	Bus     *bus.Bus
+	Engine  *container.Engine
+	Store   *store.Store
+	Trees   *workspace.Cache
+	Secrets *secret.Store
+	Tracer  trace.Tracer
+	Log     *slog.Logger
 
 	telemetry *telemetry.Telemetry
 	process   string // names it on the engine; new with each start
@@ -59,15 +61,25 @@ func Open(ctx context.Context, nc *nats.Conn, name string, cfg Config, log *slog
 	if k.Trees, err = workspace.Open(filepath.Join(cfg.DataDir, "trees"), filepath.Join(cfg.EngineDataDir, "trees")); err != nil {
 		return nil, err
 	}
+	if err := os.MkdirAll(cfg.DataDir, 0o711); err != nil { //nolint:gosec // users of steps have to get to their trees
+		return nil, fmt.Errorf("data directory: %w", err)
+	}
+	if k.Secrets, err = secret.Open(secret.Config{Dir: cfg.SecretsDir, Lookup: os.LookupEnv, Data: cfg.DataDir}); err != nil {
+		return nil, err
+	}
 	host, err := os.Hostname()
 	if err != nil {
 		return nil, fmt.Errorf("name of this host: %w", err)
+	}
+	operator, err := cfg.operator()
+	if err != nil {
+		return nil, err
 	}
 	warm := 0 // as many as the engine package thinks best
 	if name == "releaser" || name == "deployer" {
 		warm = -1 // their containers are on networks of their own
 	}
-	if k.Engine, err = container.Connect(ctx, container.Config{Warm: warm, Instance: cfg.Instance, Process: k.process, Self: host, Trouble: func(err error) { log.Warn("container", "err", err) }}); err != nil {
+	if k.Engine, err = container.Connect(ctx, container.Config{Operator: operator, Warm: warm, Instance: cfg.Instance, Process: k.process, Self: host, Trouble: func(err error) { log.Warn("container", "err", err) }}); err != nil {
 		return nil, err
 	}
 	k.telemetry, err = telemetry.Open(ctx, telemetry.Service{Name: "millrace-" + name, Version: Version(), Instance: cfg.Worker}, k.sink(stages[name]))

@@ -11,7 +11,6 @@ import (
 
 	"github.com/millrace-cd/millrace/pkg/container"
 	"github.com/millrace-cd/millrace/pkg/event"
-	"github.com/millrace-cd/millrace/pkg/pipeline"
 	"github.com/millrace-cd/millrace/pkg/snapshot"
 	"github.com/millrace-cd/millrace/pkg/stage"
 	"github.com/millrace-cd/millrace/pkg/step"
@@ -27,7 +26,9 @@ func (k *Kit) Source() snapshot.Source { return snapshot.Source{Store: k.Store, 
 
 // Steps runs at most limit steps of a delivery at the same time.
 func (k *Kit) Steps(limit int) *step.Runner {
-	return &step.Runner{Bus: k.Bus, Engine: k.Engine, Tracer: k.Tracer, Limit: limit, Worker: k.Worker}
+	return &step.Runner{
+		Bus: k.Bus, Engine: k.Engine, Store: k.Store, Secrets: k.Secrets, Tracer: k.Tracer, Limit: limit, Worker: k.Worker, TempDir: k.TempDir(),
+	}
 }
 
 // TempDir is on the file system of the data directory.
@@ -87,17 +88,4 @@ func Pins(images map[string]container.Image) map[string]string {
 		pins[ref] = image.Pinned
 	}
 	return pins
-}
-
-// Limits are a file's resources, for the engine.
-func Limits(r pipeline.Resources) container.Limits {
-	return container.Limits{CPU: r.CPU, Memory: r.Memory, Pids: r.Pids}
-}
-
-// Probe is a file's probe, for the engine; nil for nil.
-func Probe(p *pipeline.Probe) *container.Probe {
-	if p == nil {
-		return nil
-	}
-	return &container.Probe{HTTP: p.HTTP, TCP: p.TCP, Run: p.Run, Log: p.Log, Status: p.Status, Every: p.Every, Within: p.Within}
 }

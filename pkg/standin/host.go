@@ -1,41 +1,49 @@
 package standin
 
 import (
-	"bytes"
 	"context"
 	"debug/elf"
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"os/exec"
+	"slices"
 	"strings"
 )
 
 const certificates = "/etc/ssl/certs/ca-certificates.crt"
 
+// image is a root file system, and how its programs are run.
+type image struct {
+	*tree
+	path    []string // directories of programs, before the usual ones
+	env     []string
+	changes []string // in the words of a Dockerfile; the last of a kind counts
+}
+
 // gather collects from this host what an image of kind k holds.
-func gather(ctx context.Context, k kind, progress io.Writer) (*tree, []string, error) {
-	root := newTree()
-	env := "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-	if err := addShell(ctx, root, progress); err != nil {
-		return nil, nil, err
+func gather(ctx context.Context, k kind, progress io.Writer) (*image, error) {
+	img := &image{tree: newTree(), changes: []string{"LABEL " + label, `CMD ["/bin/sh"]`}}
+	if err := addShell(ctx, img.tree, progress); err != nil {
+		return nil, err
 	}
-	if addCertificates(root) {
-		env += " SSL_CERT_FILE=" + certificates
+	if addCertificates(img.tree) {
+		img.env = append(img.env, "SSL_CERT_FILE="+certificates)
 	}
-	changes := []string{"LABEL " + label, `CMD ["/bin/sh"]`}
-	if k == golang {
-		version, err := addGo(ctx, root)
-		if err != nil {
-			return nil, nil, err
-		}
-		root.from += " and " + version
-		env = strings.Replace(env, "PATH=", "PATH=/go/bin:/usr/local/go/bin:", 1) +
-			" GOROOT=/usr/local/go GOPATH=/go GOTOOLCHAIN=local CGO_ENABLED=0 GOFLAGS=-buildvcs=false HOME=/root"
-		changes = append(changes, "WORKDIR /go")
+	add := map[kind]func(context.Context, *image, io.Writer) error{
+		golang: addGo, python: addPython, compiler: addCompiler, postgres: addPostgres,
+	}[k]
+	if add == nil {
+		return img, nil
 	}
-	return root, append(changes, "ENV "+env), nil
+	return img, add(ctx, img, progress)
+}
+
+// dockerfile is what the engine has to know of the image.
+func (i *image) dockerfile() []string {
+	path := append(slices.Clone(i.path), "/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
+	env := append([]string{"PATH=" + strings.Join(path, ":")}, i.env...)
+	return append(slices.Clone(i.changes), "ENV "+strings.Join(env, " "))
 }
 
 // addShell adds busybox under all its names, and what a small system has.
@@ -70,21 +78,12 @@ func findBusybox(ctx context.Context, progress io.Writer) (string, error) {
 	if found, err := exec.LookPath("busybox"); err == nil && static(found) {
 		return found, nil
 	}
-	const fix = "install a static busybox: apt-get install busybox-static"
-	if os.Geteuid() != 0 {
-		return "", errors.New("no static busybox on this host; " + fix)
-	}
-	if _, err := exec.LookPath("apt-get"); err != nil {
-		return "", errors.New("no static busybox on this host, and no apt-get to install it")
-	}
-	say(progress, "installing busybox-static by apt-get")
-	install := exec.CommandContext(ctx, "apt-get", "-q", "-o", "DPkg::Lock::Timeout=300", "install", "-y", "--no-install-recommends", "busybox-static")
-	if out, err := install.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("install busybox-static: %w: %s", err, bytes.TrimSpace(out))
+	if err := install(ctx, progress, "busybox-static"); err != nil {
+		return "", fmt.Errorf("no static busybox on this host: %w", err)
 	}
 	found, err := exec.LookPath("busybox")
 	if err != nil || !static(found) {
-		return "", errors.New("no static busybox after its installation; " + fix)
+		return "", errors.New("no static busybox after its installation by apt-get")
 	}
 	return found, nil
 }
@@ -115,20 +114,24 @@ func addCertificates(root *tree) bool {
 	return false
 }
 
-// addGo adds the host's Go, less its tests and documents, and returns its version.
-func addGo(ctx context.Context, root *tree) (string, error) {
+// addGo adds the host's Go, less its tests and documents.
+func addGo(ctx context.Context, img *image, _ io.Writer) error {
 	out, err := exec.CommandContext(ctx, "go", "env", "GOROOT", "GOVERSION").Output()
 	if err != nil {
-		return "", fmt.Errorf("find Go on this host: %w", err)
+		return fmt.Errorf("find Go on this host: %w", err)
 	}
 	goroot, version, _ := strings.Cut(strings.TrimSpace(string(out)), "\n")
 	for _, part := range []string{"VERSION", "go.env", "bin", "src", "lib", "pkg/include", "pkg/tool"} {
-		if err := root.copy("usr/local/go/"+part, goroot+"/"+part); err != nil {
-			return "", fmt.Errorf("copy %s: %w", goroot, err)
+		if err := img.copy("usr/local/go/"+part, goroot+"/"+part); err != nil {
+			return fmt.Errorf("copy %s: %w", goroot, err)
 		}
 	}
-	root.dir("go/bin", 0o1777)
-	root.dir("go/src", 0o1777)
-	root.dir("go/pkg", 0o1777)
-	return version, nil
+	for _, dir := range []string{"go/bin", "go/src", "go/pkg"} {
+		img.dir(dir, 0o1777)
+	}
+	img.from += " and " + version
+	img.path = []string{"/go/bin", "/usr/local/go/bin"}
+	img.env = append(img.env, "GOROOT=/usr/local/go", "GOPATH=/go", "GOTOOLCHAIN=local", "CGO_ENABLED=0", "GOFLAGS=-buildvcs=false", "HOME=/root")
+	img.changes = append(img.changes, "WORKDIR /go")
+	return nil
 }

@@ -3,9 +3,11 @@
 //
 // A stand-in answers to the name of a well-known image and does enough of what
 // that one does: a shell with the usual commands (busybox, alpine), or the same
-// with Go (golang, in the version that this host has). It carries the label
-// millrace.standin=true, so that nobody takes it for the real one, and it is the
-// same bytes each time it is made on the same host.
+// with Go (golang), Python and its standard library (python), a C compiler with make
+// (gcc) or a PostgreSQL server (postgres), each in the version that this host has,
+// whatever the tag says. It carries the label millrace.standin=true, so that nobody
+// takes it for the real one, and it is the same bytes each time it is made on the
+// same host.
 package standin
 
 import (
@@ -33,6 +35,9 @@ const (
 	unknown kind = iota
 	shell
 	golang
+	python
+	compiler
+	postgres
 )
 
 // kindOf reads a reference such as docker.io/library/golang:1.26. One with a digest
@@ -47,6 +52,12 @@ func kindOf(ref string) kind {
 		return shell
 	case "golang", "millrace-test/golang":
 		return golang
+	case "python":
+		return python
+	case "gcc":
+		return compiler
+	case "postgres":
+		return postgres
 	}
 	return unknown
 }
@@ -54,22 +65,23 @@ func kindOf(ref string) kind {
 // Known tells whether [Make] can make ref.
 func Known(ref string) bool { return kindOf(ref) != unknown }
 
-// Make makes a stand-in for ref, unless the engine has an image of that name. What
-// it does on the host, which may be an installation by apt-get, is said on progress.
-func Make(ctx context.Context, engine Engine, ref string, progress io.Writer) (made bool, err error) {
+// Make makes a stand-in for ref, unless the engine has an image of that name, and
+// tells whether it did. What it does on the host, which may be an installation by
+// apt-get, is said on progress.
+func Make(ctx context.Context, engine Engine, ref string, progress io.Writer) (bool, error) {
 	k := kindOf(ref)
 	if k == unknown {
-		return false, fmt.Errorf("stand-in for %s: only known for busybox, alpine and golang", ref)
+		return false, fmt.Errorf("stand-in for %s: only known for busybox, alpine, golang, python, gcc and postgres", ref)
 	}
 	if has, err := engine.HasImage(ctx, ref); has || err != nil {
 		return false, err
 	}
-	root, changes, err := gather(ctx, k, progress)
+	img, err := gather(ctx, k, progress)
 	if err != nil {
 		return false, fmt.Errorf("stand-in for %s: %w", ref, err)
 	}
-	say(progress, "making a stand-in for %s from %s", ref, root.from)
-	if err := send(ctx, engine, ref, root, changes); err != nil {
+	say(progress, "making a stand-in for %s from %s", ref, img.from)
+	if err := send(ctx, engine, ref, img.tree, img.dockerfile()); err != nil {
 		return false, fmt.Errorf("stand-in for %s: %w", ref, err)
 	}
 	return true, nil

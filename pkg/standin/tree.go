@@ -23,6 +23,7 @@ type tree struct {
 // entry is a file of the host, a text, a link, or a directory.
 type entry struct {
 	mode       fs.FileMode // permissions, as tar has them
+	owner      int         // user and group; root unless said
 	source     string
 	text, link string
 }
@@ -43,9 +44,22 @@ func (t *tree) parents(name string) {
 	}
 }
 
+// own gives a directory that was added to a user and the group of the same number.
+func (t *tree) own(name string, owner int) {
+	e := t.entries[name+"/"]
+	e.owner = owner
+	t.entries[name+"/"] = e
+}
+
 func (t *tree) text(name, text string) {
 	t.parents(name)
 	t.entries[name] = entry{mode: 0o644, text: text}
+}
+
+// script adds a text that can be run.
+func (t *tree) script(name, text string) {
+	t.text(name, text)
+	t.entries[name] = entry{mode: 0o755, text: text}
 }
 
 func (t *tree) link(name, target string) {
@@ -108,7 +122,7 @@ func (t *tree) pack(out io.Writer) error {
 }
 
 func (e entry) pack(w *tar.Writer, name string) error {
-	header := &tar.Header{Name: name, Mode: int64(e.mode), Format: tar.FormatPAX}
+	header := &tar.Header{Name: name, Mode: int64(e.mode), Uid: e.owner, Gid: e.owner, Format: tar.FormatPAX}
 	switch {
 	case strings.HasSuffix(name, "/"):
 		header.Typeflag = tar.TypeDir

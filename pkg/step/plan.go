@@ -2,23 +2,38 @@ package step
 
 import (
 	"fmt"
-	"maps"
+	"time"
 
+	"github.com/millrace-cd/millrace/pkg/container"
 	"github.com/millrace-cd/millrace/pkg/event"
 	"github.com/millrace-cd/millrace/pkg/pipeline"
+	"github.com/millrace-cd/millrace/pkg/secret"
 	"github.com/millrace-cd/millrace/pkg/stage"
 )
 
-// plan are a group's runs in the file's order. Those that a run waits for come
-// before it in order, so that preparing them in turn cannot block.
-type plan struct{ steps []*one }
+// one is a step's run: a variant where the step has a matrix.
+type one struct {
+	name    string
+	spec    pipeline.Step
+	vars    pipeline.Vars
+	lane    int
+	needs   []*one
+	secrets secret.Values
+	caches  []container.Mount
+	key     string // of the verdict; "" where none may be reused
+	first   *try   // prepared ahead
+	began   time.Time
 
-// newPlan unfolds matrices and resolves needs. The pipeline file was checked, so
-// what is wrong here is its writer's fault all the same.
-func newPlan(g Group) (*plan, error) {
-	p := &plan{}
+	done   chan struct{} // closed when result is set
+	result event.Step
+	ours   error // why the result is not known
+}
+
+// plan lists the runs. Those that a run waits for come before it, so that preparing
+// them in turn cannot block.
+func (w *work) plan() error {
 	byName := map[string][]*one{}
-	rest := g.Steps
+	rest := w.Steps
 	for len(rest) > 0 {
 		var later []pipeline.Step
 		for _, s := range rest {
@@ -27,19 +42,19 @@ func newPlan(g Group) (*plan, error) {
 				later = append(later, s)
 				continue
 			}
-			runs, err := unfold(s, g, needs)
+			runs, err := w.unfold(s, needs)
 			if err != nil {
-				return nil, err
+				return err
 			}
 			byName[s.Name] = runs
-			p.steps = append(p.steps, runs...)
+			w.steps = append(w.steps, runs...)
 		}
 		if len(later) == len(rest) {
-			return nil, stage.Fail("step %s needs what does not exist, or itself", later[0].Name)
+			return stage.Fail("step %s needs what does not exist, or itself", later[0].Name)
 		}
 		rest = later
 	}
-	return p, nil
+	return nil
 }
 
 func gather(names []string, byName map[string][]*one) (needs []*one, ready bool) {
@@ -53,48 +68,43 @@ func gather(names []string, byName map[string][]*one) (needs []*one, ready bool)
 	return needs, true
 }
 
-// supported refuses by name what this version cannot do yet: a step that ran without
-// it would not be the one that the file means.
-func supported(s pipeline.Step) error {
-	for what, asked := range map[string]bool{
-		"services": len(s.Services) > 0, "cache": len(s.Cache) > 0, "secrets": len(s.Secrets) > 0, "retries": s.Retries > 0,
-		"reports": s.Reports.JUnit != "" || s.Reports.Coverage.File != "" || len(s.Reports.Files) > 0, "quarantine": len(s.Quarantine) > 0,
-	} {
-		if asked {
-			return stage.Fail("step %s: %s is not supported by this version of millrace", s.Name, what)
-		}
-	}
-	return nil
-}
-
-func unfold(s pipeline.Step, g Group, needs []*one) ([]*one, error) {
-	if err := supported(s); err != nil {
-		return nil, err
+// unfold makes the runs of a step, one for each combination of its matrix.
+func (w *work) unfold(s pipeline.Step, needs []*one) ([]*one, error) {
+	secrets, err := w.secrets(s.Secrets)
+	if err != nil {
+		return nil, fmt.Errorf("step %s: %w", s.Name, err)
 	}
 	var runs []*one
 	for _, v := range s.Variants() {
-		vars := g.Vars
+		vars := w.Vars
 		vars.Matrix = v.Matrix
 		spec, err := s.Expand(vars)
 		if err != nil {
 			return nil, stage.Fail("step %s: %w", v.Name, err)
 		}
-		if _, ok := g.Images[spec.Image]; !ok {
+		if _, ok := w.Images[spec.Image]; !ok {
 			return nil, fmt.Errorf("step %s: image %s was not resolved", v.Name, spec.Image)
 		}
 		runs = append(runs, &one{
-			name: v.Name, spec: spec, vars: vars, needs: needs, done: make(chan struct{}),
-			result: event.Step{Name: v.Name, Optional: s.Optional},
+			name: v.Name, spec: spec, vars: vars, lane: (len(w.steps) + len(runs)) % cap(w.slots), needs: needs, secrets: secrets,
+			done: make(chan struct{}), result: event.Step{Name: v.Name, Optional: s.Optional},
 		})
 	}
 	return runs, nil
 }
 
-// env is what the step's processes find in their environment.
-func (o *one) env(g Group, trace map[string]string) map[string]string {
-	env := o.vars.Env()
-	maps.Copy(env, trace)
-	maps.Copy(env, g.Env)
-	maps.Copy(env, o.spec.Env)
-	return env
+// secrets are the values of the names that a step or service asks for. A secret that
+// is not set is the file's fault, as far as we can tell.
+func (w *work) secrets(names map[string]string) (secret.Values, error) {
+	if len(names) == 0 {
+		return nil, nil
+	}
+	if w.Commit.Untrusted {
+		return nil, stage.Fail("it asks for secrets, which an untrusted commit does not get")
+	}
+	values, err := w.Secrets.Values(secret.Scope{App: w.Owner.App}, names)
+	if err != nil {
+		return nil, stage.Fail("%w", err)
+	}
+	return values, nil
 }

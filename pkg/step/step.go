@@ -2,9 +2,11 @@
 // side by side as far as allowed, each in a fresh container with a view of the tree
 // that no other step sees.
 //
-// What a step prints is stored as it comes; its begin and end are observed on the
-// bus; it is a span of the delivery's trace, and the processes in it can continue
-// that trace. A step that fails lets the others finish, unless told otherwise.
+// What a step prints is stored as it comes, without the values of its secrets; its
+// begin and end are observed on the bus; it is a span of the delivery's trace, and the
+// processes in it can continue that trace. A step that fails lets the others finish,
+// unless told otherwise. A step whose inputs are those of one that passed before need
+// not run again.
 package step
 
 import (
@@ -12,8 +14,6 @@ import (
 	"errors"
 	"fmt"
 	"sync"
-	"sync/atomic"
-	"time"
 
 	"go.opentelemetry.io/otel/trace"
 
@@ -21,67 +21,108 @@ import (
 	"github.com/millrace-cd/millrace/pkg/container"
 	"github.com/millrace-cd/millrace/pkg/event"
 	"github.com/millrace-cd/millrace/pkg/pipeline"
+	"github.com/millrace-cd/millrace/pkg/secret"
+	"github.com/millrace-cd/millrace/pkg/store"
 	"github.com/millrace-cd/millrace/pkg/workspace"
 )
 
 // Runner runs steps on an engine.
 type Runner struct {
-	Bus    *bus.Bus
-	Engine *container.Engine
-	Tracer trace.Tracer
-	Limit  int    // steps at the same time; 4 by default
-	Worker string // for the observations
+	Bus     *bus.Bus
+	Engine  *container.Engine
+	Store   *store.Store
+	Secrets *secret.Store
+	Tracer  trace.Tracer
+	Limit   int    // steps at the same time; 4 by default
+	Worker  string // for the observations
+	TempDir string
 }
 
 // Group are the steps of one stage of one delivery.
 type Group struct {
-	Owner    container.Owner // without step
-	Session  *container.Session
-	Trees    Trees                      // what the steps see at /workspace; nil for nothing
-	Path     string                     // directory of the tree that steps begin in
-	Steps    []pipeline.Step            // in the file's order; variables not yet filled in
-	Vars     pipeline.Vars              // of the delivery
-	Images   map[string]container.Image // by the names in the file
-	Env      map[string]string          // besides the steps' own
-	FailFast bool                       // a failure stops the others
+	Owner   container.Owner // without step
+	Commit  event.Commit
+	Session *container.Session         // of the steps that have no services of their own
+	Trees   Trees                      // what the steps see at /workspace
+	Tree    string                     // a digest of that
+	Steps   []pipeline.Step            // in the file's order; variables not yet filled in
+	Vars    pipeline.Vars              // of the delivery
+	Images  map[string]container.Image // by the names in the file
+	// OneNetwork lets the steps' services run on the network of Session, where what is
+	// tested runs, instead of one of each step's own.
+	OneNetwork bool
+	// FailFast lets a failure stop the others.
+	FailFast bool
+	// Reuse takes verdicts of earlier deliveries for steps with the same inputs.
+	Reuse bool
+	// Begin is called while the steps are being prepared; none runs before it is done,
+	// and none at all where it fails. It may be nil.
+	Begin func(ctx context.Context) error
 	// Done is called with the view of a step that succeeded, before that is removed.
-	// Its error counts as the step's.
-	Done func(name string, v *workspace.View) error
+	// The first error is the commit's fault, the second ours.
+	Done func(ctx context.Context, name string, v *workspace.View) (theirs, ours error)
 }
 
 // Trees gives the tree to run on; shared where the step's user is not root.
 type Trees func(ctx context.Context, shared bool) (*workspace.Tree, error)
 
-// Run runs all steps of g and tells how each ended, in the file's order with the
-// variants of a matrix one after another. The error is ours: then what is told is
-// what is known so far.
+// Run runs all steps of g and tells how each ended, in the order in which they could
+// run, with the variants of a matrix one after another. The error is ours: then what is
+// told is what is known so far.
 func (r *Runner) Run(ctx context.Context, g Group) ([]event.Step, error) {
-	plan, err := newPlan(g)
-	if err != nil {
-		return nil, err
-	}
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
 	limit := r.Limit
 	if limit < 1 {
 		limit = 4
 	}
-	slots := make(chan struct{}, limit)
-	for i, s := range plan.steps {
-		s.prepare(ctx, g, i%limit)
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	w := &work{Runner: r, Group: g, slots: make(chan struct{}, limit), cancel: cancel, budget: bus.NewBudget(bus.MaxLogs)}
+	if err := w.plan(); err != nil {
+		return nil, err
+	}
+	begun := w.begin(ctx)
+	for _, s := range w.steps {
+		w.prepare(ctx, s)
+	}
+	if err := <-begun; err != nil {
+		for _, s := range w.steps {
+			s.first.end(ctx)
+		}
+		return nil, err
 	}
 	var all sync.WaitGroup
-	for _, s := range plan.steps {
-		all.Go(func() { s.take(ctx, cancel, r, g, slots) })
+	for _, s := range w.steps {
+		all.Go(func() { w.take(ctx, s) })
 	}
 	all.Wait()
-	var results []event.Step
+	results := make([]event.Step, 0, len(w.steps))
 	var ours []error
-	for _, s := range plan.steps {
+	for _, s := range w.steps {
 		results = append(results, s.result)
 		ours = append(ours, s.ours)
 	}
 	return results, errors.Join(ours...)
+}
+
+// begin calls Begin and tells of its end.
+func (w *work) begin(ctx context.Context) <-chan error {
+	begun := make(chan error, 1)
+	if w.Begin == nil {
+		begun <- nil
+		return begun
+	}
+	go func() { begun <- w.Begin(ctx) }() // whoever gets the channel waits for it
+	return begun
+}
+
+// work is one call of [Runner.Run].
+type work struct {
+	*Runner
+	Group
+	steps  []*one
+	slots  chan struct{}
+	cancel context.CancelCauseFunc
+	budget *bus.Budget // of all their logs
 }
 
 // Failure tells what failed among results that count; nil where nothing did.
@@ -94,22 +135,3 @@ func Failure(results []event.Step) error {
 	}
 	return errors.Join(failed...)
 }
-
-// one is a step's run: a variant where the step has a matrix.
-type one struct {
-	name     string
-	spec     pipeline.Step
-	vars     pipeline.Vars
-	needs    []*one
-	view     *workspace.View
-	holds    atomic.Int32 // of the view
-	prepared *container.Prepared
-	span     trace.SpanContext // planned
-	began    time.Time
-
-	done   chan struct{} // closed when result is set
-	result event.Step
-	ours   error // why the result is not known
-}
-
-var errFailFast = errors.New("another step failed")

@@ -28,6 +28,7 @@ const (
 	Snapshot Kind = "snapshot"
 	Artifact Kind = "artifact"
 	Image    Kind = "image"
+	Report   Kind = "report"
 )
 
 // The type of a manifest's config where it has none, and what stands there.
@@ -41,7 +42,7 @@ var appName = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
 // Upload is a tar that is to be stored.
 type Upload struct {
 	App  string // DNS label
-	Kind Kind   // Snapshot or Artifact
+	Kind Kind   // all but Image
 	Tar  *archive.Tar
 
 	// Config is a JSON document about the tar, such as the list of an artifact's
@@ -147,7 +148,7 @@ func (s *Store) internal(app string, kind Kind) (name.Repository, error) {
 		return name.Repository{}, fmt.Errorf("app %.80q is not a DNS label", app)
 	}
 	switch kind {
-	case Snapshot, Artifact, Image:
+	case Snapshot, Artifact, Image, Report:
 		return s.names.repository(s.Repository(app, kind))
 	}
 	return name.Repository{}, fmt.Errorf("kind %q of blob is not known", kind)

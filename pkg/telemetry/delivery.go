@@ -90,6 +90,14 @@ func TaskResult(o event.Outcome) attribute.KeyValue {
 	return semconv.CICDPipelineTaskRunResultKey.String(Result(o).Value.AsString())
 }
 
+// CaseStatus is the conventions' word for how a test case ended.
+func CaseStatus(passed bool) attribute.KeyValue {
+	if passed {
+		return semconv.TestCaseResultStatusPass
+	}
+	return semconv.TestCaseResultStatusFail
+}
+
 // Plan decides the id of a span below ctx's, so that a process can continue it
 // before it has begun. [EmitPlanned] makes it.
 func Plan(ctx context.Context) trace.SpanContext {

@@ -1,16 +1,15 @@
-// Package builder turns a tested snapshot into an artifact.
+// Package builder turns a tested snapshot into artifacts, one for each platform.
 //
 // It works from the snapshot's digest alone and never from git: it cannot build
-// anything but what was tested. The artifact is packed so that the same files have
-// the same digest.
+// anything but what was tested. An artifact is packed so that the same files have the
+// same digest.
 package builder
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
-	"io"
+	"maps"
+	"strings"
 
 	"github.com/millrace-cd/millrace/pkg/archive"
 	"github.com/millrace-cd/millrace/pkg/container"
@@ -20,16 +19,17 @@ import (
 	"github.com/millrace-cd/millrace/pkg/snapshot"
 	"github.com/millrace-cd/millrace/pkg/stage"
 	"github.com/millrace-cd/millrace/pkg/step"
-	"github.com/millrace-cd/millrace/pkg/store"
 	"github.com/millrace-cd/millrace/pkg/workspace"
 )
 
-// Config is empty: what all services share is enough.
-type Config struct{}
+// Config is what only the builder needs.
+type Config struct {
+	Parallel int `env:"PARALLEL_STEPS" envDefault:"2"` // builds of one delivery at the same time
+}
 
 // Serve builds tested snapshots until ctx ends.
-func Serve(ctx context.Context, k *service.Kit, _ Config) error {
-	b := builder{kit: k, source: k.Source(), steps: k.Steps(1)}
+func Serve(ctx context.Context, k *service.Kit, cfg Config) error {
+	b := builder{kit: k, source: k.Source(), steps: k.Steps(cfg.Parallel)}
 	return stage.Work(ctx, k.Bus, b.run, service.Options[event.Tested](k))
 }
 
@@ -45,80 +45,113 @@ func (b builder) run(ctx context.Context, j stage.Job[event.Tested]) (event.Buil
 	if err != nil {
 		return out, err
 	}
-	if len(file.Build.Platforms) > 0 || file.Build.Reproducible {
-		return out, stage.Fail("build.platforms and build.reproducible are not supported by this version of millrace")
+	build, err := file.Build.Expand(snapshot.Vars(out.Commit))
+	if err != nil {
+		return out, stage.Fail("%w", err)
 	}
-	images, err := b.kit.Resolve(ctx, out.Images, file.Build.Image)
+	images, err := b.kit.Resolve(ctx, out.Images, imagesOf(build)...)
 	if err != nil {
 		return out, err
 	}
-	out.Build, err = b.build(ctx, j, &out, file.Build, images)
+	products := productsOf(build)
+	defer func() { _ = discard(products) }()
+	out.Build, err = b.build(ctx, j, products, build, images)
 	if err != nil {
 		return out, err
 	}
 	if err := step.Failure(out.Build); err != nil {
 		return out, stage.Fail("%w", err)
 	}
-	return out, nil
+	if err := reproduced(products); err != nil {
+		return out, err
+	}
+	return out, b.store(ctx, products, &out)
 }
 
-// build runs the build and stores its artifact while its workspace is there.
-func (b builder) build(ctx context.Context, j stage.Job[event.Tested], out *event.Built, build *pipeline.Build, images map[string]container.Image) ([]event.Step, error) {
-	owner := container.Owner{App: out.App, Delivery: out.Number, Stage: event.StageBuild, Attempt: j.Attempt}
+func imagesOf(b pipeline.Build) []string {
+	refs := []string{b.Image}
+	for _, s := range b.Services {
+		refs = append(refs, s.Image)
+	}
+	return refs
+}
+
+// product is what one run of the build makes.
+type product struct {
+	name     string // of its step
+	platform string // "" for the engine's own
+	again    bool   // only made to be compared with the one before it
+
+	tar   *archive.Tar
+	files []archive.File
+}
+
+// productsOf lists the runs: one for each platform, and as many again where they have
+// to be reproducible.
+func productsOf(b pipeline.Build) (products []*product) {
+	platforms := b.Platforms
+	if len(platforms) == 0 {
+		platforms = []string{""}
+	}
+	for _, p := range platforms {
+		name := "build"
+		if p != "" {
+			name += "[" + p + "]"
+		}
+		products = append(products, &product{name: name, platform: p})
+		if b.Reproducible {
+			products = append(products, &product{name: name + " again", platform: p, again: true})
+		}
+	}
+	return products
+}
+
+// steps are the runs of the build. The platform is told in the environment, by the
+// names that Docker's own builds use; the container is always the engine's.
+func steps(products []*product, b pipeline.Build) (list []pipeline.Step) {
+	for _, p := range products {
+		s := b.Step
+		s.Name = p.name
+		s.Env = map[string]string{}
+		if p.platform != "" {
+			parts := strings.SplitN(p.platform+"//", "/", 4)
+			s.Env["TARGETPLATFORM"], s.Env["TARGETOS"], s.Env["TARGETARCH"], s.Env["TARGETVARIANT"] = p.platform, parts[0], parts[1], parts[2]
+		}
+		maps.Copy(s.Env, b.Env)
+		list = append(list, s)
+	}
+	return list
+}
+
+// build runs the build in fresh containers and packs what it made while it is there.
+func (b builder) build(ctx context.Context, j stage.Job[event.Tested], products []*product, build pipeline.Build, images map[string]container.Image) ([]event.Step, error) {
+	owner := container.Owner{App: j.Event.App, Delivery: j.Event.Number, Stage: event.StageBuild, Attempt: j.Attempt}
 	session, err := b.kit.Engine.Open(ctx, owner, container.SessionOptions{})
 	if err != nil {
 		return nil, err
 	}
 	defer session.Close(ctx)
-	expanded, err := build.Expand(snapshot.Vars(out.Commit))
-	if err != nil {
-		return nil, stage.Fail("%w", err)
+	byName := map[string]*product{}
+	for _, p := range products {
+		byName[p.name] = p
 	}
-	core := build.Step
-	core.Name = "build"
-	var ours error
-	results, err := b.steps.Run(ctx, step.Group{
-		Owner: owner, Session: session, Path: out.Path, Images: images, Vars: snapshot.Vars(out.Commit), Steps: []pipeline.Step{core},
+	return b.steps.Run(ctx, step.Group{
+		Owner: owner, Commit: j.Event.Commit, Session: session, Images: images, Vars: snapshot.Vars(j.Event.Commit),
+		Steps: steps(products, build), Tree: j.Event.Snapshot.Digest,
 		Trees: func(ctx context.Context, shared bool) (*workspace.Tree, error) {
-			return b.source.Tree(ctx, "snapshot", out.Snapshot, shared)
+			return b.source.Tree(ctx, "snapshot", j.Event.Snapshot, shared)
 		},
-		Done: func(_ string, v *workspace.View) error {
-			var theirs error
-			out.Artifact, theirs, ours = b.store(ctx, out.App, v, expanded.Artifacts)
-			return theirs
+		Done: func(_ context.Context, name string, v *workspace.View) (theirs, ours error) {
+			return b.pack(byName[name], v, build.Artifacts)
 		},
 	})
-	return results, errors.Join(err, ours)
 }
 
-// store packs the files that the globs match. The first error is the commit's
-// fault, the second ours.
-func (b builder) store(ctx context.Context, app string, v *workspace.View, globs []string) (blob event.Blob, theirs, ours error) {
-	ctx, span := b.kit.Tracer.Start(ctx, "store artifact")
-	defer span.End()
-	entries, err := v.Files(globs, archive.Artifact())
+// pack packs the files that the globs match.
+func (b builder) pack(p *product, v *workspace.View, globs []string) (theirs, ours error) {
+	err := p.pack(b.kit.TempDir(), v, globs)
 	if errors.Is(err, archive.ErrRefused) {
-		return blob, fmt.Errorf("artifacts: %w", err), nil
+		return err, nil
 	}
-	if err != nil {
-		return blob, nil, err
-	}
-	var files []archive.File
-	tar, err := archive.Spool(b.kit.TempDir(), func(w io.Writer) (archive.Stats, error) {
-		files, err = archive.Pack(w, entries, archive.Artifact())
-		return archive.Count(files), err
-	})
-	if errors.Is(err, archive.ErrRefused) {
-		return blob, err, nil
-	}
-	if err != nil {
-		return blob, nil, fmt.Errorf("pack artifact: %w", err)
-	}
-	defer func() { _ = tar.Remove() }()
-	list, err := json.Marshal(files)
-	if err != nil {
-		return blob, nil, fmt.Errorf("list artifact: %w", err)
-	}
-	blob, err = b.kit.Store.Put(ctx, store.Upload{App: app, Kind: store.Artifact, Tar: tar, Config: list})
-	return blob, nil, err
+	return nil, err
 }

@@ -13,8 +13,8 @@ import (
 
 	"github.com/millrace-cd/millrace/pkg/container"
 	"github.com/millrace-cd/millrace/pkg/event"
-	"github.com/millrace-cd/millrace/pkg/service"
 	"github.com/millrace-cd/millrace/pkg/stage"
+	"github.com/millrace-cd/millrace/pkg/step"
 )
 
 // stopGrace is how long a release that is replaced may take to end.
@@ -89,7 +89,7 @@ func (d deployer) launch(ctx context.Context, p plan, r *rollout) error {
 		Name:  fmt.Sprintf("%s-%s-%d", p.app, p.environment, p.number),
 		Owner: container.Owner{App: p.app, Delivery: p.number, Stage: event.StageDeploy, Environment: p.environment},
 		Image: p.image, Env: maps.Clone(p.target.Env), Publish: docker.Publish,
-		Network: docker.Network, Aliases: []string{p.app}, Mounts: nil, Limits: service.Limits(docker.Resources),
+		Network: docker.Network, Aliases: []string{p.app}, Mounts: nil, Limits: step.Limits(docker.Resources),
 	})
 	if errors.Is(err, container.ErrPortTaken) || errors.Is(err, container.ErrStep) {
 		return stage.Fail("%w", err)
@@ -115,7 +115,7 @@ func (d deployer) check(ctx context.Context, p plan, app *container.Running) err
 	ctx, span := d.kit.Tracer.Start(ctx, "check")
 	defer span.End()
 	for _, c := range p.checks {
-		err := app.Probe(ctx, *service.Probe(&c))
+		err := app.Probe(ctx, *step.Probe(&c))
 		if unready := new(container.NotReady); errors.As(err, &unready) {
 			return stage.Fail("the release does not pass its check in %s; what ran there still does: %w", p.environment, err)
 		}

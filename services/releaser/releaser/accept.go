@@ -4,10 +4,11 @@ import (
 	"context"
 	"errors"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/millrace-cd/millrace/pkg/container"
 	"github.com/millrace-cd/millrace/pkg/event"
 	"github.com/millrace-cd/millrace/pkg/pipeline"
-	"github.com/millrace-cd/millrace/pkg/service"
 	"github.com/millrace-cd/millrace/pkg/snapshot"
 	"github.com/millrace-cd/millrace/pkg/stage"
 	"github.com/millrace-cd/millrace/pkg/step"
@@ -17,29 +18,43 @@ import (
 // host is the release's name on the network of its environment.
 const host = "app"
 
-// accept starts the image by its digest and runs the acceptance tests against it.
-func (r releaser) accept(ctx context.Context, j stage.Job[event.Built], internal string, file *pipeline.File) ([]event.Step, error) {
-	owner := container.Owner{App: j.Event.App, Delivery: j.Event.Number, Stage: event.StageRelease, Attempt: j.Attempt}
-	session, err := r.kit.Engine.Open(ctx, owner, container.SessionOptions{Network: container.Private})
+// accept assembles the image, starts it by its digest and runs the acceptance tests
+// against it. It returns the image's name, which nobody else knows. The environment is
+// made while the image is, and the tests' containers while the image starts.
+func (r releaser) accept(ctx context.Context, j stage.Job[event.Built], file *pipeline.File, release pipeline.Release, out *event.Released) (internal string, err error) {
+	owner := container.Owner{App: out.App, Delivery: out.Number, Stage: event.StageRelease, Attempt: j.Attempt}
+	var session *container.Session
+	var images map[string]container.Image
+	steps, vars := acceptance(file), snapshot.Vars(out.Commit)
+	all, inner := errgroup.WithContext(ctx)
+	all.Go(func() (err error) {
+		internal, err = r.assemble(inner, out.Built, release)
+		return err
+	})
+	all.Go(func() (err error) {
+		images, err = r.kit.Resolve(inner, out.Images, imagesOf(steps, vars)...)
+		return err
+	})
+	all.Go(func() (err error) {
+		session, err = r.kit.Engine.Open(ctx, owner, container.SessionOptions{Network: container.Private})
+		return err
+	})
+	err = all.Wait()
+	if session != nil {
+		defer session.Close(ctx)
+	}
 	if err != nil {
-		return nil, err
+		return internal, err
 	}
-	defer session.Close(ctx)
-	steps := acceptance(file)
-	images, err := r.kit.Resolve(ctx, j.Event.Images, imagesOf(steps, snapshot.Vars(j.Event.Commit))...)
-	if err != nil {
-		return nil, err
-	}
-	if err := r.start(ctx, session, j.Attempt, internal, file.Release); err != nil {
-		return nil, err
-	}
-	return r.steps.Run(ctx, step.Group{
-		Owner: owner, Session: session, Path: j.Event.Path, Images: images, Vars: snapshot.Vars(j.Event.Commit),
-		Steps: steps, FailFast: file.Defaults.FailFast,
+	out.Acceptance, err = r.steps.Run(ctx, step.Group{
+		Owner: owner, Commit: out.Commit, Session: session, Images: images, Vars: vars,
+		Steps: steps, FailFast: file.Defaults.FailFast, Tree: out.Snapshot.Digest, OneNetwork: true,
+		Begin: func(ctx context.Context) error { return r.start(ctx, session, j.Attempt, internal, file.Release) },
 		Trees: func(ctx context.Context, shared bool) (*workspace.Tree, error) {
-			return r.source.Tree(ctx, "snapshot", j.Event.Snapshot, shared)
+			return r.source.Tree(ctx, "snapshot", out.Snapshot, shared)
 		},
 	})
+	return internal, err
 }
 
 // start runs the release and waits until it is ready. That it does not get ready is
@@ -53,7 +68,7 @@ func (r releaser) start(ctx context.Context, session *container.Session, attempt
 	}
 	_, err = session.Service(ctx, container.Service{
 		Name: host, Attempt: attempt, Image: image.Pinned, Env: release.Environment.Env,
-		Limits: service.Limits(release.Environment.Resources), Ready: service.Probe(release.Ready),
+		Limits: step.Limits(release.Environment.Resources), Ready: step.Probe(release.Ready),
 	})
 	if unready := new(container.NotReady); errors.As(err, &unready) {
 		return stage.Fail("the release does not get ready: %w", err)
@@ -76,6 +91,9 @@ func imagesOf(steps []pipeline.Step, vars pipeline.Vars) (refs []string) {
 			vars.Matrix = v.Matrix
 			if expanded, err := s.Expand(vars); err == nil { // else the plan will say so
 				refs = append(refs, expanded.Image)
+				for _, svc := range expanded.Services {
+					refs = append(refs, svc.Image)
+				}
 			}
 		}
 	}

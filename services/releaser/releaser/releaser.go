@@ -48,11 +48,7 @@ func (r releaser) run(ctx context.Context, j stage.Job[event.Built]) (event.Rele
 	if err := supported(release); err != nil {
 		return out, err
 	}
-	internal, err := r.assemble(ctx, out.Built, release)
-	if err != nil {
-		return out, err
-	}
-	out.Acceptance, err = r.accept(ctx, j, internal, file)
+	internal, err := r.accept(ctx, j, file, release, &out)
 	if err != nil {
 		return out, err
 	}

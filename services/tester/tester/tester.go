@@ -128,8 +128,8 @@ func (t tester) test(ctx context.Context, j stage.Job[event.Commit], out event.T
 	}
 	defer session.Close(ctx)
 	return t.steps.Run(ctx, step.Group{
-		Owner: owner, Session: session, Path: out.Path, Images: images, Vars: snapshot.Vars(out.Commit),
-		Steps: steps(file), FailFast: file.Defaults.FailFast,
+		Owner: owner, Commit: out.Commit, Session: session, Images: images, Vars: snapshot.Vars(out.Commit),
+		Steps: steps(file), FailFast: file.Defaults.FailFast, Tree: out.Snapshot.Digest, Reuse: true,
 		Trees: func(ctx context.Context, shared bool) (*workspace.Tree, error) {
 			return t.source.Tree(ctx, "snapshot", out.Snapshot, shared)
 		},

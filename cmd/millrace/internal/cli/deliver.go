@@ -18,6 +18,7 @@ import (
 
 func (a *app) deliver() *cobra.Command {
 	var repository string
+	var how event.Commit
 	var detach bool
 	var patience time.Duration
 	cmd := &cobra.Command{
@@ -30,6 +31,7 @@ func (a *app) deliver() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			c.Fresh, c.Untrusted = how.Fresh, how.Untrusted
 			return a.withBus(cmd.Context(), func(ctx context.Context, b *bus.Bus) error {
 				n, err := b.Publish(ctx, c, a.caller())
 				if err != nil {
@@ -43,11 +45,18 @@ func (a *app) deliver() *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&repository, "repository", "", "URL that the tester fetches from; the remote origin by default")
+	howFlags(cmd, &how)
 	cmd.Flags().BoolVar(&detach, "detach", false, "do not follow")
 	cmd.Flags().DurationVar(&patience, "timeout", 0, "stop following after so long, with exit code 124; the delivery goes on")
 	a.outputFlag(cmd)
 	a.progressFlag(cmd)
 	return cmd
+}
+
+// howFlags are those that say how the delivery of a commit is to run.
+func howFlags(cmd *cobra.Command, c *event.Commit) {
+	cmd.Flags().BoolVar(&c.Fresh, "fresh", false, "run every step, also those whose inputs passed before")
+	cmd.Flags().BoolVar(&c.Untrusted, "untrusted", false, "treat it as a stranger's, such as that of a fork: no secrets, no caches")
 }
 
 // checkedOut is the commit event of what is checked out in dir.

@@ -125,8 +125,8 @@ func code(s delivery.State) int {
 	return Failed
 }
 
-// tails writes the last lines of the steps that made the delivery fail, and its reason
-// in full where that says more than one line.
+// tails writes the failed tests and the last lines of the steps that made the delivery
+// fail, and its reason in full where that says more than one line.
 func (a *app) tails(ctx context.Context, b *bus.Bus, d delivery.Delivery, w io.Writer) error {
 	s, bad := d.Culprit()
 	if !bad {
@@ -136,6 +136,7 @@ func (a *app) tails(ctx context.Context, b *bus.Bus, d delivery.Delivery, w io.W
 		render.Reason(w, s)
 	}
 	for _, step := range s.Failed() {
+		render.Cases(w, s, step)
 		lines, total, err := delivery.Tail(ctx, b, d.Number, delivery.Which{Stage: s.Name, Step: step.Name}, tailLines)
 		if err != nil {
 			return err

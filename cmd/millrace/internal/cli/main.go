@@ -80,8 +80,8 @@ func (a *app) root() *cobra.Command {
 	root.PersistentFlags().StringVar(&a.creds, "creds", "", "credentials file for NATS (MILLRACE_NATS_CREDS)")
 	for group, commands := range map[string][]*cobra.Command{
 		"start": {a.demo(), a.up(), a.deliver(), a.check()},
-		"look":  {a.list(), a.show(), a.logs(), a.trace()},
-		"run":   {a.publish(), a.serve(), a.provision(), a.healthcheck(), a.versionCommand()},
+		"look":  {a.list(), a.show(), a.logs(), a.trace(), a.artifact()},
+		"run":   {a.publish(), a.cache(), a.serve(), a.provision(), a.healthcheck(), a.versionCommand()},
 	} {
 		for _, c := range commands {
 			c.GroupID = group

@@ -36,6 +36,7 @@ func (a *app) publish() *cobra.Command {
 	cmd.Flags().StringVar(&c.Hash, "commit", "", "40 or 64 hex digits")
 	cmd.Flags().StringVar(&c.Ref, "ref", "", "refs/heads/… or refs/tags/…")
 	cmd.Flags().StringVar(&c.Path, "path", "", "directory of millrace.yaml in the repository")
+	howFlags(cmd, &c)
 	a.outputFlag(cmd)
 	return cmd
 }

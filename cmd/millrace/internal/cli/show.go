@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -57,5 +58,20 @@ func (a *app) showOne(ctx context.Context, b *bus.Bus, n uint64) error {
 	if err := render.Show(a.screen.Out, d, environments, time.Now()); err != nil {
 		return err
 	}
+	a.forgiven(d)
 	return a.tails(ctx, b, d, a.screen.Out)
+}
+
+// forgiven writes the tests that failed without making the delivery fail, or not yet:
+// those in quarantine, those of optional steps.
+func (a *app) forgiven(d delivery.Delivery) {
+	culprit, _ := d.Culprit()
+	for _, s := range d.Stages {
+		for _, step := range s.Steps {
+			failed := func(f delivery.Step) bool { return f.Name == step.Name }
+			if s.Title() != culprit.Title() || !slices.ContainsFunc(culprit.Failed(), failed) {
+				render.Cases(a.screen.Out, s, step)
+			}
+		}
+	}
 }

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"maps"
 	"net"
 	"net/http"
@@ -16,6 +15,7 @@ import (
 
 	"github.com/olareg/olareg"
 	"github.com/olareg/olareg/config"
+	"github.com/olareg/olareg/types"
 )
 
 // startRegistry serves an OCI registry that keeps its content on disk.
@@ -29,7 +29,7 @@ func (e *Embedded) startRegistry(ctx context.Context, o Options) error {
 		StoreType: config.StoreDir, RootDir: dir, GC: config.ConfigGC{Frequency: never},
 	}})
 	e.closers = append(e.closers, func(context.Context) error {
-		if err := content.Close(); !errors.Is(err, fs.ErrNotExist) { // of a repository that was asked for and never was
+		if err := content.Close(); !errors.Is(err, types.ErrNotFound) { // of a repository that was asked for and never was
 			return err
 		}
 		return nil

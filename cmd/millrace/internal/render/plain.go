@@ -33,13 +33,13 @@ func line(d delivery.Delivery, c delivery.Change) string {
 	case delivery.StepStarted:
 		return step + ": running"
 	case delivery.StepFinished:
-		return step + ": " + after(stepState(c.Step), c.Step.Elapsed(c.Time), why(c.Step))
+		return step + ": " + after(stepState(c.Step), c.Step.Elapsed(c.Time), outcome(c.Step))
 	}
-	reason := delivery.Text(c.Stage.Reason)
-	if reason == "" {
-		reason = delivery.Text(c.Stage.URL)
+	more := []string{delivery.Text(c.Stage.Reason)}
+	if c.Stage.State.Good() {
+		more = []string{tested(c.Stage.Tally()), delivery.Text(c.Stage.URL)}
 	}
-	return title + ": " + after(c.Stage.State, c.Stage.Elapsed(c.Time), reason)
+	return title + ": " + after(c.Stage.State, c.Stage.Elapsed(c.Time), join(more))
 }
 
 func after(s delivery.State, d time.Duration, more string) string {

@@ -50,7 +50,10 @@ func hostile() delivery.Delivery {
 	d.Tree, d.Image, d.Tags, d.Snapshot.Digest = evil, evil, []string{evil}, evil
 	s := &d.Stages[1]
 	s.State, s.Reason, s.Worker, s.Waiting, s.URL, s.Environment, s.Finished = "failed", evil, evil, evil, evil, evil, at(5000)
-	s.Steps[0].Name, s.Steps[0].Reason, s.Steps[0].Result = evil, evil, event.ResultFailure
+	step := &s.Steps[0]
+	step.Name, step.Reason, step.Result, step.Reused = evil, evil, event.ResultFailure, &event.Verdict{Commit: evil}
+	step.Tests = &event.Tests{Failed: 1, Failures: []event.Case{{Name: evil, File: evil, Message: evil}}}
+	d.Platforms = map[string]event.Blob{evil: {Digest: evil}}
 	return d
 }
 
@@ -61,6 +64,61 @@ func TestBoard(t *testing.T) {
 	waiting.Stages[1] = delivery.Stage{Name: "build", State: delivery.Retrying, Attempt: 1, Reason: "no route to host\nat all", Started: at(3000)}
 	waiting.Stages[2] = delivery.Stage{Name: "release", State: delivery.Waiting, Waiting: "the lock of production", Attempt: 1, Started: at(3000)}
 	golden(t, "waiting.txt", text(Board{Width: 60}.Lines(waiting, at(10_000))))
+}
+
+// judged is sample with all that steps can come to, and an artifact for two platforms.
+func judged() delivery.Delivery {
+	d := sample()
+	d.Commit.Fresh, d.Commit.Untrusted = true, true
+	failures := []event.Case{
+		{Name: "TestAdd", Message: "add_test.go:12: want 3,\n\tgot 4\n", File: "add_test.go", Line: 12},
+		{Name: "shop.cart.TestTotal", Message: strings.Repeat("a line\n", 20), File: "cart.py", Quarantined: true},
+		{Name: "TestSilent"},
+	}
+	step := func(name, result string, change func(*event.Step)) delivery.Step {
+		s := event.Step{Name: name, Result: result, Seconds: 1.5}
+		change(&s)
+		return delivery.Step{Step: s}
+	}
+	s := &d.Stages[0]
+	s.State, s.Reason = "failed", "unit: 2 of 36 tests failed"
+	s.Steps = []delivery.Step{
+		step("unit", event.ResultFailure, func(s *event.Step) {
+			s.ExitCode, s.Reason = 1, "2 of 36 tests failed: TestAdd (add_test.go:12): want 3,\ngot 4"
+			s.Tests = &event.Tests{Passed: 31, Failed: 2, Skipped: 2, Quarantined: 3, Failures: failures}
+			s.Coverage, s.Tries = &event.Coverage{Percent: 69.96, Wanted: 70}, 3
+		}),
+		step("integration", event.ResultSuccess, func(s *event.Step) {
+			s.Tests, s.Coverage = &event.Tests{Passed: 12}, &event.Coverage{Percent: 83.4, Wanted: 70}
+			s.Tries, s.Flaky = 2, true
+		}),
+		step("lint", event.ResultSuccess, func(s *event.Step) {
+			s.Reused, s.Coverage = &event.Verdict{Number: 12, Commit: "3fa9c1d00000"}, &event.Coverage{Percent: 50}
+		}),
+	}
+	blob := func(digit string) event.Blob {
+		return event.Blob{Digest: "sha256:" + strings.Repeat(digit, 64), Files: 1, Bytes: 1234}
+	}
+	d.Artifact, d.Platforms = blob("2"), map[string]event.Blob{"linux/arm64": blob("3"), "linux/amd64": blob("2")}
+	return d
+}
+
+func TestTests(t *testing.T) {
+	d := judged()
+	var b bytes.Buffer
+	w := plain(&b)
+	if err := Show(w, d, nil, at(69_000)); err != nil {
+		t.Fatal(err)
+	}
+	for _, step := range d.Stages[0].Steps {
+		Cases(w, d.Stages[0], step)
+		Plain{w}.Change(d, delivery.Change{Kind: delivery.StepFinished, Time: at(9000), Stage: d.Stages[0], Step: step})
+	}
+	_ = Table(w, Header(), [][]string{Row(d, at(61_000))})
+	d.Stages[0].State = "succeeded"
+	Plain{w}.Change(d, delivery.Change{Kind: delivery.StageEnded, Time: at(9000), Stage: d.Stages[0]})
+	_, _ = w.WriteString(text(Board{Width: 100}.Lines(d, at(10_000))))
+	golden(t, "tests.txt", b.String())
 }
 
 // text is what lines say, without their colours.
@@ -152,6 +210,7 @@ func TestClean(t *testing.T) {
 		}
 	}
 	Reason(w, d.Stages[1]) // has lines of its own
+	Cases(w, d.Stages[1], d.Stages[1].Steps[0])
 	if strings.ContainsAny(out.String(), "\x1b\a\u202e") {
 		t.Errorf("%q", out.String())
 	}

@@ -11,6 +11,8 @@ import (
 	"charm.land/lipgloss/v2"
 	"github.com/charmbracelet/colorprofile"
 	"golang.org/x/term"
+
+	"github.com/millrace-cd/millrace/pkg/delivery"
 )
 
 // Screen is where a command writes. Writers drop colours that the terminal does not
@@ -45,6 +47,15 @@ func (s *Screen) Lookup(name string) string {
 // Live tells whether progress may be redrawn in place.
 func (s *Screen) Live() bool {
 	return terminal(s.err) && terminal(s.In) && s.Lookup("TERM") != "dumb" && s.Lookup("CI") == ""
+}
+
+// Bytes is where data goes that is no text of ours, as it is; only a terminal gets it
+// cleaned.
+func (s *Screen) Bytes() io.Writer {
+	if terminal(s.Out.Forward) {
+		return delivery.Clean(s.Out.Forward, false)
+	}
+	return s.Out.Forward
 }
 
 // Coloured tells whether w shows colours.

@@ -3,9 +3,12 @@ package render
 import (
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
+	"github.com/millrace-cd/millrace/pkg/archive"
 	"github.com/millrace-cd/millrace/pkg/bus"
 	"github.com/millrace-cd/millrace/pkg/delivery"
 	"github.com/millrace-cd/millrace/pkg/event"
@@ -21,6 +24,7 @@ func Show(w io.Writer, d delivery.Delivery, environments []bus.Environment, now 
 		{"repository", delivery.Text(d.Commit.Repository)},
 		{"commit", delivery.Text(d.Commit.Hash)},
 		{"author", delivery.Text(d.Commit.Author)},
+		{"run", asked(d.Commit)},
 		{"trace", d.TraceID},
 	}))
 	if c := Chain(d); c != "" {
@@ -31,6 +35,18 @@ func Show(w io.Writer, d delivery.Delivery, environments []bus.Environment, now 
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+// asked is how the commit event wants the delivery to run, where that is unusual.
+func asked(c event.Commit) string {
+	var how []string
+	if c.Fresh {
+		how = append(how, "every step, no verdict reused")
+	}
+	if c.Untrusted {
+		how = append(how, "untrusted: no secrets, no caches")
+	}
+	return strings.Join(how, "; ")
 }
 
 // all is the board with the steps of every stage.
@@ -64,19 +80,29 @@ func Sentence(d delivery.Delivery, now time.Time) string {
 
 // Chain is what was tested, built and released, by digest; "" if nothing was yet.
 func Chain(d delivery.Delivery) string {
-	blob := func(x event.Blob) string {
-		if x.Digest == "" {
-			return ""
-		}
-		return delivery.Text(x.Digest) + "  " + Dim(Count(x.Files, "file")+", "+Bytes(x.Bytes))
+	links := [][2]string{{"tree", delivery.Text(d.Tree)}, {"snapshot", blob(d.Snapshot)}}
+	links = append(links, artifacts(d)...)
+	return pairs(append(links, [][2]string{{"image", delivery.Text(d.Image)}, {"tags", delivery.Text(strings.Join(d.Tags, ", "))}}...))
+}
+
+func blob(x event.Blob) string {
+	if x.Digest == "" {
+		return ""
 	}
-	return pairs([][2]string{
-		{"tree", delivery.Text(d.Tree)},
-		{"snapshot", blob(d.Snapshot)},
-		{"artifact", blob(d.Artifact)},
-		{"image", delivery.Text(d.Image)},
-		{"tags", delivery.Text(strings.Join(d.Tags, ", "))},
-	})
+	return delivery.Text(x.Digest) + "  " + Dim(Amount(archive.Stats{Files: x.Files, Bytes: x.Bytes}))
+}
+
+// artifacts are a line for each platform, or one where the file names none.
+func artifacts(d delivery.Delivery) (lines [][2]string) {
+	if len(d.Platforms) == 0 {
+		return [][2]string{{"artifact", blob(d.Artifact)}}
+	}
+	name := "artifact"
+	for _, platform := range slices.Sorted(maps.Keys(d.Platforms)) {
+		lines = append(lines, [2]string{name, join([]string{blob(d.Platforms[platform]), delivery.Text(platform)})})
+		name = ""
+	}
+	return lines
 }
 
 // Runs tells which environments run what of the delivery's app; "" where none does.
@@ -119,11 +145,11 @@ func Row(d delivery.Delivery, now time.Time) []string {
 	took := Duration(d.Elapsed(now))
 	return []string{
 		fmt.Sprint(d.Number), cut(delivery.Text(d.App), 30), State(d.State), dots.String(), cut(Branch(d.Commit.Ref), 24),
-		delivery.Text(d.Commit.Short()), took, Ago(d.Accepted, now), FirstLine(d.Commit.Message, 60),
+		delivery.Text(d.Commit.Short()), took, testsOf(d.Tally()), Ago(d.Accepted, now), FirstLine(d.Commit.Message, 60),
 	}
 }
 
 // Header names the columns of [Row].
 func Header() []string {
-	return []string{"DELIVERY", "APP", "STATE", "STAGES", "BRANCH", "COMMIT", "TOOK", "BEGAN", "MESSAGE"}
+	return []string{"DELIVERY", "APP", "STATE", "STAGES", "BRANCH", "COMMIT", "TOOK", "TESTS", "BEGAN", "MESSAGE"}
 }

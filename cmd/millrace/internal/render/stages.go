@@ -54,7 +54,7 @@ func (b Board) detail(s delivery.Stage) string {
 	case s.State.Ended() && !s.State.Good() && s.State != delivery.Skipped:
 		parts = append(parts, FirstLine(s.Reason, 200))
 	case s.State.Good():
-		parts = append(parts, steps(s), s.URL)
+		parts = append(parts, tally(s.Tally()), delivery.Text(s.URL))
 	}
 	if s.Attempt > 1 && s.State != delivery.Retrying {
 		parts = append(parts, Dim(fmt.Sprintf("attempt %d", s.Attempt)))
@@ -63,14 +63,6 @@ func (b Board) detail(s delivery.Stage) string {
 		parts = append(parts, Dim("queued "+Duration(w)))
 	}
 	return join(parts)
-}
-
-// steps counts the steps of a stage that went well.
-func steps(s delivery.Stage) string {
-	if len(s.Steps) == 0 {
-		return ""
-	}
-	return Count(len(s.Steps), "step")
 }
 
 func (b Board) steps(s delivery.Stage, width int, now time.Time) []string {
@@ -93,7 +85,7 @@ func (b Board) say(s delivery.Stage, step delivery.Step) string {
 	if step.Result == "" && b.Last != nil {
 		return Dim(b.Last(s.Name, step.Name))
 	}
-	return why(step)
+	return outcome(step)
 }
 
 func (b Board) glyph(s delivery.State) string {

@@ -120,7 +120,7 @@ func FirstLine(s string, width int) string {
 func why(s delivery.Step) string {
 	switch {
 	case s.Reason != "":
-		return delivery.Text(s.Reason)
+		return FirstLine(s.Reason, 200)
 	case s.ExitCode != 0:
 		return fmt.Sprintf("exit code %d", s.ExitCode)
 	}

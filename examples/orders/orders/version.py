@@ -1,0 +1,3 @@
+"""Overwritten by the build."""
+
+VERSION = "unknown"

@@ -1,0 +1,5 @@
+module example.com/shop
+
+go 1.26
+
+require github.com/lib/pq v1.12.3
