@@ -86,33 +86,18 @@ func (m *millrace) try(ctx context.Context, url string) (err error) {
 	return m.bus.Ready(ctx)
 }
 
-// deliver publishes the commit and waits for the end of its delivery.
+// deliver delivers the commit and returns how long it took to be healthy.
 func (m *millrace) deliver(ctx context.Context, repo repository, commit string) (time.Duration, error) {
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
-	defer cancel()
 	begin := time.Now()
-	number, err := m.bus.Publish(ctx, event.Commit{App: "bench", Repository: "file://" + repo.dir, Hash: commit, Ref: "refs/heads/main"}, nil)
+	facts, err := m.facts(ctx, repo, commit)
 	if err != nil {
 		return 0, err
 	}
-	var took time.Duration
-	err = m.bus.Follow(ctx, bus.Deliveries, []string{fmt.Sprintf("delivery.*.*.bench.%d.>", number), fmt.Sprintf("delivery.*.*.bench.%d", number)}, func(e bus.Entry) error {
-		fact, err := event.Decode(e.Data)
-		switch {
-		case err != nil:
-			return err
-		case !fact.Ends():
-			return nil
-		case fact.Outcome != event.Succeeded:
-			return fmt.Errorf("delivery %d ended as %s at %s: %s", number, fact.Outcome, fact.StageName, fact.Reason)
-		}
-		took = time.Since(begin)
-		return bus.ErrStopped
-	})
-	if err == nil && took == 0 {
-		err = fmt.Errorf("delivery %d did not end\n%s", number, m.tail())
+	took := time.Since(begin)
+	if last := facts[len(facts)-1]; last.Outcome != event.Succeeded {
+		return 0, fmt.Errorf("the delivery ended as %s at %s: %s", last.Outcome, last.StageName, last.Reason)
 	}
-	return took, err
+	return took, nil
 }
 
 // stop ends the process and removes its data.

@@ -32,23 +32,31 @@ func TestMain(m *testing.M) {
 //
 //	commit APP                            a commit event
 //	started N STAGE [ENV]                 a stage begins
-//	step N STAGE STEP RESULT              a step began and ended
+//	step N STAGE STEP RESULT [FILE]       a step began and ended; FILE is JSON of what else it came to
 //	log N STAGE STEP TEXT                 what a step printed; \n and \e are understood
-//	fact N STAGE[/ENV] OUTCOME [REASON]   a stage ended
+//	fact N STAGE[/ENV] OUTCOME [REASON [FILE]]
+//	                                      a stage ended; FILE is JSON of what else the event says, with variables
 //	span N ID PARENT NAME FROM TO         of the trace, in milliseconds from its begin
+//	store APP KIND DIR VAR [PUBLIC]       the registry gets the files of a directory; VAR is where, as an event has it
+//	engine NAME=APP[*]…                   the Docker engine has these caches, those with a star in use
+//	used NAME                             a step used a cache
 //	await-follower                        waits until somebody follows a delivery
 //	exits CODE PROGRAM ARGS…              runs a program that ends with that code
 func TestScripts(t *testing.T) {
+	registry := startRegistry(t)
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata",
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
-		Setup:               func(env *testscript.Env) error { return setup(t, env) },
+		Setup: func(env *testscript.Env) error {
+			env.Setenv("REGISTRY", registry)
+			return setup(t, env)
+		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"commit": command(t, writer.commit), "started": command(t, writer.started), "step": command(t, writer.step),
 			"log": command(t, writer.log), "fact": command(t, writer.fact), "span": command(t, writer.span),
 			"await-follower": command(t, writer.awaitFollower),
-			"exits":          exits,
+			"exits": exits, "store": storeFiles, "engine": startEngine(t), "used": command(t, writer.used),
 		},
 		UpdateScripts: os.Getenv("UPDATE_SCRIPTS") != "",
 	})
@@ -75,7 +83,7 @@ func setup(t *testing.T, env *testscript.Env) error {
 	home := filepath.Join(env.WorkDir, ".home")
 	for name, value := range map[string]string{
 		"MILLRACE_NATS_URL": server.ClientURL(), "HOME": home, "XDG_DATA_HOME": "", "NO_COLOR": "", "TERM": "xterm-256color", "CI": "",
-		"GIT_CONFIG_NOSYSTEM": "1", "TRACEPARENT": "",
+		"GIT_CONFIG_NOSYSTEM": "1", "TRACEPARENT": "", "DOCKER_HOST": "unix://" + filepath.Join(env.WorkDir, "none.sock"),
 		"GIT_AUTHOR_NAME": "Ada", "GIT_AUTHOR_EMAIL": "ada@example.com", "GIT_COMMITTER_NAME": "Ada", "GIT_COMMITTER_EMAIL": "ada@example.com",
 		"GIT_AUTHOR_DATE": "2026-01-02T03:04:05Z", "GIT_COMMITTER_DATE": "2026-01-02T03:04:05Z",
 	} {
@@ -164,7 +172,11 @@ func (w writer) started(ctx context.Context, ts *testscript.TestScript, args []s
 func (w writer) step(ctx context.Context, ts *testscript.TestScript, args []string) {
 	w.note(ctx, ts, args[0], args[1], "", event.StepStarted, event.Step{Name: args[2]})
 	if args[3] != "" {
-		w.note(ctx, ts, args[0], args[1], "", event.StepFinished, result(args[2], args[3]))
+		s := result(args[2], args[3])
+		if args[4] != "" {
+			ts.Check(json.Unmarshal([]byte(ts.ReadFile(args[4])), &s))
+		}
+		w.note(ctx, ts, args[0], args[1], "", event.StepFinished, s)
 	}
 }
 
@@ -178,7 +190,7 @@ func result(name, result string) event.Step {
 
 func (w writer) log(ctx context.Context, ts *testscript.TestScript, args []string) {
 	c := w.origin(ctx, ts, args[0])
-	l := w.bus.Log(ctx, bus.LogKey{Stage: args[1], App: c.App, Number: c.Number, Step: args[2], Attempt: 1, Try: 1})
+	l := w.bus.Log(ctx, bus.LogKey{Stage: args[1], App: c.App, Number: c.Number, Step: args[2], Attempt: 1, Try: 1}, nil)
 	_, err := l.Write([]byte(strings.NewReplacer(`\n`, "\n", `\e`, "\x1b").Replace(args[3])))
 	ts.Check(err)
 	ts.Check(l.Close(event.ResultSuccess))
@@ -200,6 +212,11 @@ func (w writer) fact(ctx context.Context, ts *testscript.TestScript, args []stri
 	built := event.Built{Tested: tested, Artifact: event.Blob{Repository: "127.0.0.1:5000/millrace/" + c.App + "/artifact", Digest: digest("2"), Files: 1, Bytes: 1234567}, Build: []event.Step{result("build", event.ResultSuccess)}}
 	released := event.Released{Built: built, Image: "127.0.0.1:5000/" + c.App + "@" + digest("3"), Tags: []string{"0.1.0", "0123456"}}
 	deployed := event.Deployed{Released: released, Environment: env, URL: "http://127.0.0.1:32768/"}
+	if args[4] != "" {
+		more := os.Expand(ts.ReadFile(args[4]), ts.Getenv)
+		ts.Check(json.Unmarshal([]byte(more), &deployed))
+		released, built, tested = deployed.Released, deployed.Built, deployed.Tested
+	}
 	e := map[string]event.Event{event.StageTest: tested, event.StageBuild: built, event.StageRelease: released, event.StageDeploy: deployed}[stage]
 	r := event.Result{StageName: stage, Outcome: outcome, Reason: args[3], Attempt: 1, Worker: "worker-1", Queued: c.Accepted, Started: c.Accepted.Add(200 * time.Millisecond), Finished: c.Accepted.Add(2200 * time.Millisecond)}
 	_, _, err := w.bus.Record(ctx, bus.Key{Stage: stage, App: c.App, Number: c.Number, Environment: env}, e, r, nil)

@@ -45,10 +45,11 @@ func (s *Session) makeCache(ctx context.Context, name string) error {
 	if err == nil || !errdefs.IsNotFound(err) {
 		return err
 	}
-	if _, err = s.e.api.VolumeCreate(ctx, volume.CreateOptions{Name: name, Labels: cacheLabels(s.e.cfg.Instance, s.owner.App)}); err != nil {
-		return err
+	_, err = s.e.api.VolumeCreate(ctx, volume.CreateOptions{Name: name, Labels: cacheLabels(s.e.cfg.Instance, s.owner.App)})
+	if err == nil {
+		err = s.unlock(ctx, name)
 	}
-	if err = s.unlock(ctx, name); err != nil {
+	if err != nil {
 		return errors.Join(err, s.e.RemoveVolume(ctx, name)) // or it would stay locked
 	}
 	return nil

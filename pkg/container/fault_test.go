@@ -1,6 +1,7 @@
 package container
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -12,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/docker/docker/api/types/network"
@@ -29,6 +31,35 @@ type relay struct {
 	address string
 	mu      sync.Mutex
 	conns   map[net.Conn]bool
+	refused bool
+	lost    string // path of the request whose first answer is lost
+}
+
+// refuse lets nobody through, or again.
+func (r *relay) refuse(refused bool) {
+	r.mu.Lock()
+	r.refused = refused
+	r.mu.Unlock()
+	r.cut()
+}
+
+// lose cuts the connection instead of answering the next request to path.
+func (r *relay) lose(path string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.lost = path
+}
+
+// loses tells whether the answer to request is to be lost.
+func (r *relay) loses(request []byte) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	line, _, _ := bytes.Cut(request, []byte("\r\n"))
+	if r.lost == "" || !bytes.Contains(line, []byte(r.lost)) {
+		return false
+	}
+	r.lost = ""
+	return true
 }
 
 func newRelay(t *testing.T) *relay {
@@ -63,13 +94,37 @@ func (r *relay) serve(c net.Conn, target string) {
 		return
 	}
 	r.mu.Lock()
+	if r.refused {
+		r.mu.Unlock()
+		_, _ = c.Close(), up.Close()
+		return
+	}
 	r.conns[c], r.conns[up] = true, true
 	r.mu.Unlock()
 	var both sync.WaitGroup
-	for _, pair := range [][2]net.Conn{{c, up}, {up, c}} {
+	var mute atomic.Bool
+	requests := writerFunc(func(b []byte) (int, error) {
+		if r.loses(b) {
+			mute.Store(true)
+		}
+		return up.Write(b)
+	})
+	answers := writerFunc(func(b []byte) (int, error) {
+		if mute.Load() {
+			return 0, errors.New("lost")
+		}
+		return c.Write(b)
+	})
+	for _, way := range []struct {
+		to   io.Writer
+		from net.Conn
+		end  net.Conn
+	}{{answers, up, c}, {requests, c, up}} {
 		both.Go(func() {
-			_, _ = io.Copy(pair[0], pair[1])
-			_ = pair[0].(*net.UnixConn).CloseWrite()
+			if _, err := io.Copy(way.to, way.from); err != nil {
+				_ = c.Close()
+			}
+			_ = way.end.(*net.UnixConn).CloseWrite()
 		})
 	}
 	both.Wait()

@@ -56,6 +56,10 @@ func (m Mount) addTo(h *container.HostConfig, overlay, volume map[string]string)
 		if err != nil {
 			return err
 		}
+		if m.ReadOnly { // engines refuse the field on a volume without a name
+			out.ReadOnly = false
+			options["o"] += ",ro"
+		}
 		out.VolumeOptions = &mount.VolumeOptions{NoCopy: true, Labels: overlay, DriverConfig: &mount.Driver{Name: "local", Options: options}}
 	case m.Volume != "" && m.Overlay == nil && m.Tmpfs == 0:
 		if !volumePattern.MatchString(m.Volume) {

@@ -95,7 +95,7 @@ func (o Operator) addTo(h *container.HostConfig, labels map[string]string) {
 		return
 	}
 	h.Mounts = append(h.Mounts, mount.Mount{
-		Type: mount.TypeVolume, Target: caDir, ReadOnly: true,
+		Type: mount.TypeVolume, Target: caDir, // read-only by its option: engines refuse the field on a volume without a name
 		VolumeOptions: &mount.VolumeOptions{NoCopy: true, Labels: labels, DriverConfig: &mount.Driver{
 			Name: "local", Options: map[string]string{"type": "none", "device": o.CADir, "o": "bind,ro"},
 		}},

@@ -12,6 +12,9 @@ import (
 	"github.com/docker/docker/api/types/volume"
 )
 
+// Instance is the installation that this engine's objects belong to.
+func (e *Engine) Instance() string { return e.cfg.Instance }
+
 // Ping tells whether the engine answers.
 func (e *Engine) Ping(ctx context.Context) error {
 	if _, err := e.api.Ping(ctx); err != nil {

@@ -91,7 +91,11 @@ type Keep struct {
 // returns them. The engine does not know when a volume was last used, so the caller
 // tells; one that is not in used counts from its creation.
 func (e *Engine) SweepVolumes(ctx context.Context, used map[string]time.Time, keep Keep) (removed []Volume, err error) {
-	all, err := e.VolumesUsage(ctx, "")
+	list := e.Volumes
+	if keep.Bytes > 0 {
+		list = e.VolumesUsage
+	}
+	all, err := list(ctx, "")
 	if err != nil {
 		return nil, err
 	}

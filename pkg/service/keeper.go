@@ -2,17 +2,20 @@ package service
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
 	"github.com/millrace-cd/millrace/pkg/bus"
+	"github.com/millrace-cd/millrace/pkg/container"
 )
 
 // How the host is kept clean.
 const (
-	keepEvery = bus.LeaseTime // how often somebody looks
-	treeAge   = 7 * 24 * time.Hour
-	treeBytes = 20 << 30
+	keepEvery  = bus.LeaseTime // how often somebody looks for what dead processes left
+	sweepEvery = time.Hour
+	treeAge    = 7 * 24 * time.Hour
+	treeBytes  = 20 << 30
 )
 
 // keeper tells the other processes that this one lives, and removes from the engine
@@ -26,18 +29,21 @@ type keeper struct {
 func (k *Kit) keep(ctx context.Context) {
 	ctx, k.keeper.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	k.keeper.done.Go(func() { k.live(ctx) })
-	k.keeper.done.Go(func() {
-		tick := time.NewTicker(keepEvery)
-		defer tick.Stop()
-		for {
-			k.clean(ctx)
-			select {
-			case <-tick.C:
-			case <-ctx.Done():
-				return
-			}
+	k.keeper.done.Go(func() { every(ctx, keepEvery, func() { k.clean(ctx) }) })
+	k.keeper.done.Go(func() { every(ctx, sweepEvery, func() { k.sweep(ctx) }) })
+}
+
+// every does it now and then again, until ctx ends.
+func every(ctx context.Context, pause time.Duration, do func()) {
+	tick := time.NewTicker(pause)
+	defer tick.Stop()
+	for ctx.Err() == nil {
+		do()
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
 		}
-	})
+	}
 }
 
 func (k *keeper) stop() {
@@ -83,7 +89,16 @@ func (k *Kit) clean(ctx context.Context) {
 	if n > 0 {
 		k.Log.Info("removed what dead processes left on the engine", "objects", n)
 	}
-	if err := k.Trees.Sweep(treeAge, treeBytes); err != nil && ctx.Err() == nil {
-		k.Log.Warn("sweep trees", "err", err)
+}
+
+// sweep removes trees and caches that are old or too many.
+func (k *Kit) sweep(ctx context.Context) {
+	err := k.Trees.Sweep(treeAge, treeBytes)
+	uses, useErr := k.Bus.CacheUses(ctx)
+	if useErr == nil {
+		_, useErr = k.Engine.SweepVolumes(ctx, uses, container.Keep{Age: k.CacheAge, Bytes: k.CacheBytes})
+	}
+	if err := errors.Join(err, useErr); err != nil && ctx.Err() == nil {
+		k.Log.Warn("sweep trees and caches", "err", err)
 	}
 }

@@ -25,7 +25,7 @@ func (w *work) cache(ctx context.Context, o *one) error {
 			}
 		}
 		sum := sha256.Sum256([]byte(c.Path + "\n" + key))
-		name := "millrace-cache-" + w.Owner.App + "-" + hex.EncodeToString(sum[:8])
+		name := "millrace-cache-" + w.Engine.Instance() + "-" + w.Owner.App + "-" + hex.EncodeToString(sum[:8])
 		o.caches = append(o.caches, container.Mount{Target: c.Path, Volume: name})
 		if err := w.Bus.UsedCache(ctx, name); err != nil {
 			return fmt.Errorf("step %s: %w", o.name, err)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -16,7 +15,8 @@ import (
 	"github.com/millrace-cd/millrace/pkg/event"
 )
 
-const artifactLong = `List or get the files that a delivery built, or with --reports those that a step kept. ` + newest + `
+const artifactLong = `List or get the files that a delivery built, or with --reports those that a step kept.
+` + newest + `
 
 ls lists them. get without a PATH gets all of them, else those of these names and those
 below these directories; into the current directory, or into --to DIR. One argument that
@@ -152,7 +152,6 @@ func (a *app) listFiles(what stored) error {
 	if a.output == "name" {
 		return nil
 	}
-	a.say("%s %s %s", strings.ToUpper(what.title()[:1])+what.title()[1:]+":", delivery.Text(what.Digest), render.Dim(render.Amount(archive.Count(what.files))))
+	a.say("%s: %s  %s", what.title(), delivery.Text(what.Digest), render.Dim(render.Amount(archive.Count(what.files))))
 	return render.Table(a.screen.Out, render.FileHeader(), rows)
 }
-

@@ -91,10 +91,6 @@ func (s stored) into(ctx context.Context, from *store.Store, dir string, want fe
 	switch {
 	case errors.As(err, new(fetch.Exists)):
 		return stats, usage(fmt.Errorf("%s: %w", dir, err), "--force replaces what is there; --to DIR puts the files elsewhere")
-	case errors.Is(err, archive.ErrRefused), errors.Is(err, os.ErrPermission):
-		return stats, err
-	case err != nil && ctx.Err() != nil:
-		return stats, ctx.Err()
 	case errors.Is(err, store.ErrCorrupt):
 		return stats, unreachable(err)
 	}

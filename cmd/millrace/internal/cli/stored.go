@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"maps"
@@ -106,6 +107,8 @@ func (a *app) storeOf(b event.Blob) (*store.Store, error) {
 // unreachable says what helps against an error of the registry.
 func unreachable(err error) error {
 	switch {
+	case errors.Is(err, context.Canceled):
+		return err
 	case errors.Is(err, store.ErrMissing):
 		return problem{err, NotFound, "it may have been removed from the registry; a new delivery of the commit makes it again"}
 	case errors.Is(err, store.ErrCorrupt):
