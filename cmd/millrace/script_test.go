@@ -56,7 +56,7 @@ func TestScripts(t *testing.T) {
 			"commit": command(t, writer.commit), "started": command(t, writer.started), "step": command(t, writer.step),
 			"log": command(t, writer.log), "fact": command(t, writer.fact), "span": command(t, writer.span),
 			"await-follower": command(t, writer.awaitFollower),
-			"exits": exits, "store": storeFiles, "engine": startEngine(t), "used": command(t, writer.used),
+			"exits":          exits, "store": storeFiles, "engine": startEngine(t), "used": command(t, writer.used),
 		},
 		UpdateScripts: os.Getenv("UPDATE_SCRIPTS") != "",
 	})
