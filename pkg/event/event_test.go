@@ -71,6 +71,11 @@ func TestStages(t *testing.T) {
 	}
 }
 
+func untrusted(f Fact) Fact {
+	f.Untrusted = true
+	return f
+}
+
 func TestEnds(t *testing.T) {
 	fact := func(stage string, o Outcome, env string, envs ...string) Fact {
 		f := Fact{Result: Result{StageName: stage, Outcome: o}}
@@ -84,6 +89,7 @@ func TestEnds(t *testing.T) {
 	}{
 		{"tested", fact(StageTest, Succeeded, ""), false},
 		{"failed", fact(StageTest, Failed, ""), true},
+		{"tested, untrusted", untrusted(fact(StageTest, Succeeded, "")), true},
 		{"superseded", fact(StageDeploy, Superseded, "a", "a", "b"), true},
 		{"released, to deploy", fact(StageRelease, Succeeded, "", "a"), false},
 		{"released, nowhere to go", fact(StageRelease, Succeeded, ""), true},

@@ -46,6 +46,8 @@ func (f Fact) Ends() bool {
 		return true
 	}
 	switch f.StageName {
+	case StageTest:
+		return f.Untrusted
 	case StageRelease:
 		return len(f.Environments) == 0
 	case StageDeploy:

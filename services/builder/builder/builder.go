@@ -30,7 +30,10 @@ type Config struct {
 // Serve builds tested snapshots until ctx ends.
 func Serve(ctx context.Context, k *service.Kit, cfg Config) error {
 	b := builder{kit: k, source: k.Source(), steps: k.Steps(cfg.Parallel)}
-	return stage.Work(ctx, k.Bus, b.run, service.Options[event.Tested](k))
+	options := service.Options[event.Tested](k)
+	// What a fork or pull request brought is tested, and goes no further.
+	options.Target = func(t event.Tested) (string, bool) { return "", !t.Untrusted }
+	return stage.Work(ctx, k.Bus, b.run, options)
 }
 
 type builder struct {

@@ -77,6 +77,24 @@ func TestBrokenChain(t *testing.T) {
 	w.refused(103, built.Tested, "the chain of custody is broken at the snapshot")
 }
 
+// What a fork or pull request brings is tested and goes no further.
+func TestUntrusted(t *testing.T) {
+	w := start(t, "busybox:1.37")
+	c := repository(t, "page", page("one", "PORT", "8080"))
+	c.Untrusted = true
+	if facts := w.deliver(c); path(facts) != "test:succeeded" {
+		t.Errorf("%s: %s", path(facts), facts[len(facts)-1].Reason)
+	}
+	c.Untrusted = false
+	facts := w.deliver(c) // by the builder this one is seen after the other
+	if path(facts) != delivered {
+		t.Errorf("%s: %s", path(facts), facts[len(facts)-1].Reason)
+	}
+	if _, found, err := w.Bus.Result(t.Context(), bus.Key{Stage: event.StageBuild, App: "page", Number: 1}); err != nil || found {
+		t.Errorf("an untrusted commit was built: %v", err)
+	}
+}
+
 // refused lets e arrive as the success of a delivery of its own, and wants the next
 // stage to refuse it.
 func (w world) refused(number uint64, e event.Event, reason string) {
