@@ -99,8 +99,11 @@ func TestSurplus(t *testing.T) {
 	now := time.Now()
 	ago := func(h int) time.Time { return now.Add(-time.Duration(h) * time.Hour) }
 	all := []Volume{
-		{Name: "a", Size: 10, Created: ago(90)}, {Name: "b", Size: 20, Created: ago(90)}, {Name: "c", Size: 30, Created: ago(3)},
-		{Name: "d", Size: 40, Created: ago(90), Users: 1}, {Name: "e", Size: -1, Created: ago(50)},
+		{Name: "a", Size: 10, Created: ago(90)},
+		{Name: "b", Size: 20, Created: ago(90)},
+		{Name: "c", Size: 30, Created: ago(3)},
+		{Name: "d", Size: 40, Created: ago(90), Users: 1},
+		{Name: "e", Size: -1, Created: ago(50)},
 	}
 	used := map[string]time.Time{"a": ago(1), "b": ago(2)}
 	for name, test := range map[string]struct {

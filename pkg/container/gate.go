@@ -24,7 +24,7 @@ import (
 //   - The kernel counts kills for want of memory, under one of two names. The
 //     engine may miss them where the end follows at once; an m after the code does not.
 //   - If we die, the gate reads the end of its input and leaves.
-const gateScript = `unset TINI_KILL_PROCESS_GROUP __millrace __secrets
+const gateScript = `unset TINI_KILL_PROCESS_GROUP __millrace __secrets __umask
 IFS= read -r __millrace && IFS= read -r __secrets || exit 126
 trap : TERM
 exec 3>&1 >/dev/null 2>&1 </dev/null

@@ -15,22 +15,18 @@ import (
 	"strings"
 )
 
-// documents are what packages bring for people only.
-var documents = []string{"/usr/share/doc/", "/usr/share/man/", "/usr/share/info/", "/usr/share/locale/", "/usr/share/lintian/", "/usr/share/bug/"}
-
 // packages adds the files of packages that are installed on this host, where leave
 // does not leave them out, and the libraries that they need. A name that this
 // release of Debian does not have is none of its parts.
 func (i *image) packages(ctx context.Context, leave func(path string) bool, names ...string) error {
 	out, err := exec.CommandContext(ctx, "dpkg-query", append([]string{"--listfiles"}, names...)...).Output()
 	if len(out) == 0 {
-		return fmt.Errorf("files of %s: %w", strings.Join(names, ", "), err)
+		return fmt.Errorf("ask dpkg, as Debian and its like have it, for the files of %s: %w", strings.Join(names, ", "), err)
 	}
 	for path := range strings.Lines(string(out)) {
 		path = strings.TrimSpace(path)
-		document := func(prefix string) bool { return strings.HasPrefix(path, prefix) }
 		top := strings.Count(path, "/") < 2 // /lib, which may be a link, and a directory here
-		if top || !strings.HasPrefix(path, "/") || slices.ContainsFunc(documents, document) || leave(path) {
+		if top || !strings.HasPrefix(path, "/") || document(path) || leave(path) {
 			continue
 		}
 		if err := i.same(path); err != nil {
@@ -38,6 +34,16 @@ func (i *image) packages(ctx context.Context, leave func(path string) bool, name
 		}
 	}
 	return i.libraries(ctx)
+}
+
+// document tells whether a file of a package is for people only.
+func document(path string) bool {
+	for _, kind := range []string{"doc", "man", "info", "locale", "lintian", "bug"} {
+		if strings.HasPrefix(path, "/usr/share/"+kind+"/") {
+			return true
+		}
+	}
+	return false
 }
 
 // same adds a file or link of the host under its own name. A directory is added with

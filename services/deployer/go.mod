@@ -2,7 +2,10 @@ module github.com/millrace-cd/millrace/services/deployer
 
 go 1.26.0
 
-require github.com/millrace-cd/millrace/pkg v0.0.0
+require (
+	github.com/google/go-cmp v0.7.0
+	github.com/millrace-cd/millrace/pkg v0.0.0
+)
 
 require (
 	github.com/Microsoft/go-winio v0.6.2 // indirect

@@ -45,7 +45,9 @@ func (release) Stage() string { return event.StageRelease }
 func next(d event.Deployed) (string, bool) {
 	i := 0
 	if d.Environment != "" {
-		i = slices.Index(d.Environments, d.Environment) + 1
+		if i = slices.Index(d.Environments, d.Environment) + 1; i == 0 {
+			return "", false // of no such environment: leads nowhere
+		}
 	}
 	if i >= len(d.Environments) || !bus.IsToken(d.Environments[i]) {
 		return "", false

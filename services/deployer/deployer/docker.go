@@ -89,12 +89,24 @@ func (d deployer) launch(ctx context.Context, p plan, r *rollout) error {
 		Name:  fmt.Sprintf("%s-%s-%d", p.app, p.environment, p.number),
 		Owner: container.Owner{App: p.app, Delivery: p.number, Stage: event.StageDeploy, Environment: p.environment},
 		Image: p.image, Env: maps.Clone(p.target.Env), Publish: docker.Publish,
-		Network: docker.Network, Aliases: []string{p.app}, Mounts: nil, Limits: step.Limits(docker.Resources),
+		Network: docker.Network, Aliases: []string{p.app}, Mounts: mounts(p, docker.Volumes), Limits: step.Limits(docker.Resources),
 	})
 	if errors.Is(err, container.ErrPortTaken) || errors.Is(err, container.ErrStep) {
 		return stage.Fail("%w", err)
 	}
 	return err
+}
+
+// mounts are the volumes of the environment, which outlive its releases. A spec is
+// name:/path or name:/path:ro; the pipeline file allows no other.
+func mounts(p plan, specs []string) (list []container.Mount) {
+	for _, spec := range specs {
+		parts := strings.Split(spec, ":")
+		list = append(list, container.Mount{
+			Target: parts[1], Volume: "millrace-data-" + p.app + "-" + p.environment + "-" + parts[0], ReadOnly: len(parts) > 2,
+		})
+	}
+	return list
 }
 
 // clash tells whether a container holds a port of the host that a new one wants.

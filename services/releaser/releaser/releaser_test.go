@@ -1,0 +1,27 @@
+package releaser
+
+import (
+	"testing"
+
+	"github.com/millrace-cd/millrace/pkg/service"
+)
+
+func TestRepository(t *testing.T) {
+	r := releaser{kit: &service.Kit{Config: service.Config{RegistryPublic: "127.0.0.1:5000"}}}
+	for image, want := range map[string]string{
+		"hello": "127.0.0.1:5000/hello", "acme/hello": "127.0.0.1:5000/acme/hello",
+		"registry.example.com/hello": "registry.example.com/hello", "localhost/hello": "localhost/hello", "host:5000/hello": "host:5000/hello",
+	} {
+		if got := r.repository(image); got != want {
+			t.Errorf("%s is published as %s, want %s", image, got, want)
+		}
+	}
+}
+
+func TestFixed(t *testing.T) {
+	for glob, want := range map[string]string{"dist/hello": "dist/", "hello": "", "dist/": "dist/", "dist/**": "dist/", "web/*/x": "web/", "dist/a*": "dist/"} {
+		if got := fixed(glob); got != want {
+			t.Errorf("%s keeps paths below %q, want %q", glob, got, want)
+		}
+	}
+}
