@@ -2,8 +2,6 @@ package step
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 
 	"github.com/millrace-cd/millrace/pkg/container"
@@ -24,8 +22,7 @@ func (w *work) cache(ctx context.Context, o *one) error {
 				return fmt.Errorf("step %s: cache %s: key: %w", o.name, c.Path, err)
 			}
 		}
-		sum := sha256.Sum256([]byte(c.Path + "\n" + key))
-		name := "millrace-cache-" + w.Engine.Instance() + "-" + w.Owner.App + "-" + hex.EncodeToString(sum[:8])
+		name := w.Engine.CacheName(w.Owner.App, c.Path+"\n"+key)
 		o.caches = append(o.caches, container.Mount{Target: c.Path, Volume: name})
 		if err := w.Bus.UsedCache(ctx, name); err != nil {
 			return fmt.Errorf("step %s: %w", o.name, err)

@@ -27,7 +27,7 @@ func (t *try) connect(ctx context.Context) (*container.Session, error) {
 			network = container.Sealed
 		}
 		var err error
-		if session, err = t.w.Engine.Open(ctx, t.w.Owner, container.SessionOptions{Network: network}); err != nil {
+		if session, err = t.w.Engine.Open(ctx, t.w.Owner, container.SessionOptions{Network: network, Services: s.ServiceOrder}); err != nil {
 			return nil, err
 		}
 		t.session = session

@@ -36,7 +36,7 @@ func (r releaser) accept(ctx context.Context, j stage.Job[event.Built], file *pi
 		return err
 	})
 	all.Go(func() (err error) {
-		session, err = r.kit.Engine.Open(ctx, owner, container.SessionOptions{Network: container.Private})
+		session, err = r.kit.Engine.Open(ctx, owner, container.SessionOptions{Network: container.Private, Services: hosts(steps)})
 		return err
 	})
 	err = all.Wait()
@@ -82,6 +82,15 @@ func acceptance(file *pipeline.File) []pipeline.Step {
 		steps = append(steps, *file.Release.Acceptance[name])
 	}
 	return steps
+}
+
+// hosts are the names that resolve in the release's environment.
+func hosts(steps []pipeline.Step) []string {
+	names := []string{host}
+	for _, s := range steps {
+		names = append(names, s.ServiceOrder...)
+	}
+	return names
 }
 
 // imagesOf lists what the steps run in, with their matrices unfolded.
