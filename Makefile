@@ -20,7 +20,7 @@ demo: ## see a commit go all the way to a running container
 
 test: ## all tests with the race detector, and end to end on real Docker
 	@scripts/setup.sh go git docker busybox gcc
-	go test -race -count=1 $(if $(SHORT),-short) $(UNITS:%=%/...)
+	go test -race -count=1 -timeout 15m $(if $(SHORT),-short) $(UNITS:%=%/...)
 	go test -race -count=1 -timeout 15m $(if $(SHORT),-short) ./test/...
 
 check: ## what CI runs: lint, test, alone

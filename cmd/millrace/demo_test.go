@@ -145,7 +145,7 @@ func TestDemo(t *testing.T) {
 	sections := []string{
 		`Millrace demo: a commit goes all the way`, `✓ docker +engine `, `✓ images +`, `✓ sample +git repository "hello"`, `✓ millrace +NATS, registry (127\.0\.0\.1:\d+)`,
 		`Commit [0-9a-f]{7} is published`, `✓ succeeded in `,
-		`The app answers`, `GET http://127\.0\.0\.1:\d+/\S* +200 OK`,
+		`The app answers`, `GET http://127\.0\.0\.1:\d+\S* +200 OK`,
 		`One trace, from the commit to production`, `RUN hello`, `deploy production`,
 		`What was tested is what runs`, `snapshot +sha256:`, `artifact +sha256:`, `image +127`, `this one`,
 		`Next`, `millrace deliver`,

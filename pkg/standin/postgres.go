@@ -77,7 +77,7 @@ func installPostgres(ctx context.Context, progress io.Writer) error {
 		if err := os.WriteFile(no, []byte("create_main_cluster = false\n"), 0o644); err != nil {
 			return err
 		}
-		defer func() { _ = os.Remove(no) }()
+		defer func() { _, _ = os.Remove(no), os.Remove(dir) }() // the directory, if nobody else uses it
 	}
 	return install(ctx, progress, "postgresql")
 }

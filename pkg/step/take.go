@@ -24,9 +24,13 @@ func (w *work) prepare(ctx context.Context, o *one) {
 			return
 		}
 	}
-	if o.ours = w.cache(ctx, o); o.ours == nil {
-		o.first, o.ours = w.newTry(ctx, o, 1)
+	if o.ours = w.cache(ctx, o); o.ours != nil {
+		return
 	}
+	if len(o.needs) > 0 && len(o.spec.Services) > 0 {
+		return // databases are dear, and may not be needed
+	}
+	o.first, o.ours = w.newTry(ctx, o, 1)
 }
 
 // take waits for what the step needs and for a slot, and runs it.
@@ -83,6 +87,13 @@ func (w *work) run(ctx context.Context, o *one) error {
 		return nil
 	}
 	w.note(o, event.StepStarted)
+	if o.first == nil {
+		first, err := w.newTry(ctx, o, 1)
+		if err != nil {
+			return err
+		}
+		o.first = first
+	}
 	for t := o.first; ; {
 		v, err := t.run(ctx)
 		if err != nil {

@@ -41,7 +41,7 @@ func (d deployer) roll(ctx context.Context, p plan) (*rollout, error) {
 	if err := d.launch(ctx, p, r); err != nil {
 		return nil, errors.Join(err, r.undo(context.WithoutCancel(ctx)))
 	}
-	if err := d.check(ctx, p, r.app); err != nil {
+	if err := d.check(ctx, p, r); err != nil {
 		return nil, errors.Join(err, r.undo(context.WithoutCancel(ctx)))
 	}
 	return r, nil
@@ -123,13 +123,17 @@ func clash(old *container.Running, publish []string) bool {
 
 // check asks the release whether it is well; what it answers else is the commit's
 // fault.
-func (d deployer) check(ctx context.Context, p plan, app *container.Running) error {
+func (d deployer) check(ctx context.Context, p plan, r *rollout) error {
 	ctx, span := d.kit.Tracer.Start(ctx, "check")
 	defer span.End()
+	comfort := ""
+	if len(r.old) > 0 {
+		comfort = "; what ran there still does"
+	}
 	for _, c := range p.checks {
-		err := app.Probe(ctx, *step.Probe(&c))
+		err := r.app.Probe(ctx, *step.Probe(&c))
 		if unready := new(container.NotReady); errors.As(err, &unready) {
-			return stage.Fail("the release does not pass its check in %s; what ran there still does: %w", p.environment, err)
+			return stage.Fail("the release does not pass its check in %s%s: %w", p.environment, comfort, err)
 		}
 		if err != nil {
 			return err
