@@ -167,7 +167,7 @@ func TestDemo(t *testing.T) {
 const slow = `
 -- millrace.yaml --
 version: 1
-name: page
+name: slowpage
 defaults: { image: "busybox:1.37" }
 test:
   unit: { run: "sleep 4; grep -q page www/index.html" }
@@ -175,7 +175,7 @@ build:
   run: mkdir dist && cp -R www dist/www && cp /bin/busybox dist/
   artifacts: [dist/**]
 release:
-  image: page
+  image: slowpage
   base: scratch
   files: { dist/: / }
   entrypoint: [/busybox, httpd, -f, -p, "8080", -h, /www]

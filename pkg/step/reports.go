@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -77,7 +78,7 @@ func sum(suites []report.Suite, fatal, quarantined []report.Case) *event.Tests {
 	for _, s := range suites {
 		t.Passed, t.Skipped, t.Seconds = t.Passed+s.Passed, t.Skipped+s.Skipped, t.Seconds+s.Seconds
 	}
-	for i, c := range append(fatal[:len(fatal):len(fatal)], quarantined...) {
+	for i, c := range append(slices.Clip(fatal), quarantined...) {
 		if len(t.Failures) == maxFailures {
 			break
 		}

@@ -134,7 +134,7 @@ func pack(t *testing.T, tree files) (digest string, fetch func(context.Context) 
 }
 
 // log is what a step printed.
-func (h *host) log(step string) string {
+func (h *host) log(step string) string { //nolint:unparam // a step by name, even if it is always a
 	h.t.Helper()
 	var b strings.Builder
 	err := h.Bus.Read(h.t.Context(), bus.Logs, []string{fmt.Sprintf("log.test.shop.%d.%s", h.number, bus.Token(step))}, func(e bus.Entry) error {
