@@ -14,6 +14,9 @@ import (
 // Prefix begins the names of all settings.
 const Prefix = "MILLRACE_"
 
+// DefaultInstance is the instance of an installation that has the engine to itself.
+const DefaultInstance = "default"
+
 // Config is what all services share.
 type Config struct {
 	NATSURL   string `env:"NATS_URL" envDefault:"nats://127.0.0.1:4222"`

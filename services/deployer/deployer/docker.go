@@ -13,6 +13,7 @@ import (
 
 	"github.com/millrace-cd/millrace/pkg/container"
 	"github.com/millrace-cd/millrace/pkg/event"
+	"github.com/millrace-cd/millrace/pkg/service"
 	"github.com/millrace-cd/millrace/pkg/stage"
 	"github.com/millrace-cd/millrace/pkg/step"
 )
@@ -86,10 +87,10 @@ func (d deployer) launch(ctx context.Context, p plan, r *rollout) error {
 	}
 	var err error
 	r.app, err = d.kit.Engine.Start(ctx, container.App{
-		Name:  fmt.Sprintf("%s-%s-%d", p.app, p.environment, p.number),
+		Name:  fmt.Sprintf("%s-%d", p.name(d.kit.Engine.Instance()), p.number),
 		Owner: container.Owner{App: p.app, Delivery: p.number, Stage: event.StageDeploy, Environment: p.environment},
 		Image: p.image, Env: maps.Clone(p.target.Env), Publish: docker.Publish,
-		Network: docker.Network, Aliases: []string{p.app}, Mounts: mounts(p, docker.Volumes), Limits: step.Limits(docker.Resources),
+		Network: docker.Network, Aliases: []string{p.app}, Mounts: mounts(p.name(d.kit.Engine.Instance()), docker.Volumes), Limits: step.Limits(docker.Resources),
 	})
 	if errors.Is(err, container.ErrPortTaken) || errors.Is(err, container.ErrStep) {
 		return stage.Fail("%w", err)
@@ -97,13 +98,22 @@ func (d deployer) launch(ctx context.Context, p plan, r *rollout) error {
 	return err
 }
 
+// name is what the environment's objects on the engine are called; with the instance
+// where it is not the usual one, since several may share an engine.
+func (p plan) name(instance string) string {
+	if instance == service.DefaultInstance {
+		return p.app + "-" + p.environment
+	}
+	return instance + "-" + p.app + "-" + p.environment
+}
+
 // mounts are the volumes of the environment, which outlive its releases. A spec is
 // name:/path or name:/path:ro; the pipeline file allows no other.
-func mounts(p plan, specs []string) (list []container.Mount) {
+func mounts(owner string, specs []string) (list []container.Mount) {
 	for _, spec := range specs {
 		parts := strings.Split(spec, ":")
 		list = append(list, container.Mount{
-			Target: parts[1], Volume: "millrace-data-" + p.app + "-" + p.environment + "-" + parts[0], ReadOnly: len(parts) > 2,
+			Target: parts[1], Volume: "millrace-data-" + owner + "-" + parts[0], ReadOnly: len(parts) > 2,
 		})
 	}
 	return list

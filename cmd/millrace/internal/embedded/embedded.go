@@ -67,7 +67,7 @@ func (o Options) orDefault() Options {
 		o.RegistryAddr = "127.0.0.1:0"
 	}
 	if o.Instance == "" {
-		o.Instance = "default"
+		o.Instance = service.DefaultInstance
 	}
 	if o.Concurrency == 0 {
 		o.Concurrency = 2
