@@ -52,7 +52,8 @@ type Config struct {
 	// container means that the process runs on the engine's host.
 	Self string
 
-	// Warm is how many pause containers are kept ready. 0 means 2, less means none.
+	// Warm is how many pause containers are kept ready. 0 means one for
+	// each core, from 2 to 8; less means none.
 	Warm int
 
 	// Starts is how many containers may be starting at a time, and how many
@@ -138,7 +139,7 @@ func assemble(ctx context.Context, api *client.Client, cfg Config, info Info) (*
 		cfg.Starts = 2 * info.CPUs
 	}
 	if cfg.Warm == 0 {
-		cfg.Warm = 2
+		cfg.Warm = min(max(2, info.CPUs), 8) // one for each step that runs beside others
 	}
 	if cfg.Process == "" {
 		cfg.Process = random(8)

@@ -24,8 +24,12 @@ func Options[In event.Event](k *Kit) stage.Options[In] {
 // Source is where the stages find snapshots.
 func (k *Kit) Source() snapshot.Source { return snapshot.Source{Store: k.Store, Trees: k.Trees} }
 
-// Steps runs at most limit steps of a delivery at the same time.
+// Steps runs at most limit steps of a delivery at the same time; 0 means as many as the
+// engine has cores, and two at least: more only get in each other's way.
 func (k *Kit) Steps(limit int) *step.Runner {
+	if limit <= 0 {
+		limit = max(2, k.Engine.Info().CPUs)
+	}
 	return &step.Runner{
 		Bus: k.Bus, Engine: k.Engine, Store: k.Store, Secrets: k.Secrets, Tracer: k.Tracer, Limit: limit, Worker: k.Worker, TempDir: k.TempDir(),
 	}

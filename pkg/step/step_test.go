@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 	"go.opentelemetry.io/otel/trace/noop"
 
 	"github.com/millrace-cd/millrace/pkg/archive"
@@ -24,6 +25,7 @@ import (
 	"github.com/millrace-cd/millrace/pkg/pipeline"
 	"github.com/millrace-cd/millrace/pkg/secret"
 	"github.com/millrace-cd/millrace/pkg/standin"
+	"github.com/millrace-cd/millrace/pkg/telemetry"
 	"github.com/millrace-cd/millrace/pkg/workspace"
 )
 
@@ -112,7 +114,9 @@ func (h *host) tryRun(tests string, tree files, change ...func(*Group)) ([]event
 	for _, c := range change {
 		c(&g)
 	}
-	return h.Run(h.t.Context(), g)
+	ctx, span := h.Tracer.Start(h.t.Context(), "test")
+	defer span.End()
+	return h.Run(ctx, g)
 }
 
 func pack(t *testing.T, tree files) (digest string, fetch func(context.Context) (io.ReadCloser, error)) {
@@ -262,6 +266,21 @@ func TestReports(t *testing.T) {
 			}
 		})
 	}
+}
+
+// The processes of a step can continue the delivery's trace, below the step's span.
+func TestTraceparent(t *testing.T) {
+	h := newHost(t)
+	recorder := tracetest.NewSpanRecorder()
+	h.Tracer = telemetry.ForTest(recorder).Tracer()
+	h.run("  a: { run: 'echo $TRACEPARENT' }", files{"x": "x"})
+	told := telemetry.Parse(strings.TrimSpace(h.log("a")), "")
+	for _, s := range recorder.Ended() {
+		if s.Name() == "step a" && s.SpanContext().SpanID() == told.SpanID() && s.SpanContext().TraceID() == told.TraceID() && told.IsValid() {
+			return
+		}
+	}
+	t.Errorf("the step was told %q, which is no span of its own", h.log("a"))
 }
 
 // Values of secrets reach the step and nobody else.

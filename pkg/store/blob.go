@@ -59,6 +59,21 @@ func (s *Store) Repository(app string, kind Kind) string {
 	return s.names.public + "/millrace/" + app + "/" + string(kind)
 }
 
+// Describe tells where [Store.Put] will put a tar, without doing so.
+func (s *Store) Describe(up Upload) (event.Blob, error) {
+	m, err := newManifest(up)
+	if err != nil {
+		return event.Blob{}, err
+	}
+	digest, err := m.Digest()
+	if err != nil {
+		return event.Blob{}, err
+	}
+	return event.Blob{
+		Repository: s.Repository(up.App, up.Kind), Digest: digest.String(), Files: up.Tar.Stats.Files, Bytes: up.Tar.Stats.Bytes,
+	}, nil
+}
+
 // Put stores a tar and tells where it is. What the registry has already is not
 // sent again.
 func (s *Store) Put(ctx context.Context, up Upload) (event.Blob, error) {

@@ -2,7 +2,10 @@ module github.com/millrace-cd/millrace/services/tester
 
 go 1.26.0
 
-require github.com/millrace-cd/millrace/pkg v0.0.0
+require (
+	github.com/millrace-cd/millrace/pkg v0.0.0
+	golang.org/x/sync v0.24.0
+)
 
 require (
 	github.com/Microsoft/go-winio v0.6.2 // indirect
@@ -66,7 +69,6 @@ require (
 	go.yaml.in/yaml/v4 v4.0.0 // indirect
 	golang.org/x/crypto v0.58.0 // indirect
 	golang.org/x/net v0.61.0 // indirect
-	golang.org/x/sync v0.24.0 // indirect
 	golang.org/x/sys v0.49.0 // indirect
 	golang.org/x/text v0.43.0 // indirect
 	google.golang.org/genproto/googleapis/api v0.0.0-20260928230214-8a89bd6388cc // indirect

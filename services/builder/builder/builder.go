@@ -24,7 +24,7 @@ import (
 
 // Config is what only the builder needs.
 type Config struct {
-	Parallel int `env:"PARALLEL_STEPS" envDefault:"2"` // builds of one delivery at the same time
+	Parallel int `env:"PARALLEL_STEPS"` // builds of one delivery at the same time; 0 = as many as the engine has cores
 }
 
 // Serve builds tested snapshots until ctx ends.

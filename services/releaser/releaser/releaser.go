@@ -20,7 +20,7 @@ import (
 
 // Config is what only the releaser needs.
 type Config struct {
-	Parallel int `env:"PARALLEL_STEPS" envDefault:"4"` // acceptance steps of one delivery at the same time
+	Parallel int `env:"PARALLEL_STEPS"` // acceptance steps of one delivery at the same time; 0 = as many as the engine has cores
 }
 
 // Serve releases artifacts until ctx ends.

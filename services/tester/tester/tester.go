@@ -13,6 +13,8 @@ import (
 	"io"
 	"path/filepath"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/millrace-cd/millrace/pkg/archive"
 	"github.com/millrace-cd/millrace/pkg/container"
 	"github.com/millrace-cd/millrace/pkg/event"
@@ -33,7 +35,7 @@ type Config struct {
 	Proxy      string   `env:"GIT_PROXY"`
 	SSHKey     string   `env:"GIT_SSH_KEY_FILE"`
 	KnownHosts string   `env:"GIT_KNOWN_HOSTS_FILE"`
-	Parallel   int      `env:"PARALLEL_STEPS" envDefault:"4"` // steps of one delivery at the same time
+	Parallel   int      `env:"PARALLEL_STEPS"` // steps of one delivery at the same time; 0 = as many as the engine has cores
 }
 
 // Serve tests commits until ctx ends.
@@ -45,39 +47,29 @@ func Serve(ctx context.Context, k *service.Kit, cfg Config) error {
 	if err != nil {
 		return err
 	}
-	t := tester{kit: k, git: repositories, source: k.Source(), steps: k.Steps(cfg.Parallel)}
+	t := tester{kit: k, git: repositories, steps: k.Steps(cfg.Parallel)}
 	return stage.Work(ctx, k.Bus, t.run, service.Options[event.Commit](k))
 }
 
 type tester struct {
-	kit    *service.Kit
-	git    *git.Git
-	source snapshot.Source
-	steps  *step.Runner
+	kit   *service.Kit
+	git   *git.Git
+	steps *step.Runner
 }
 
 // run tests a commit. What it returns beside an error is what was found out before.
+// The snapshot is stored while the tests run on what it was made of.
 func (t tester) run(ctx context.Context, j stage.Job[event.Commit]) (event.Tested, error) {
 	out := event.Tested{Commit: j.Event}
-	if err := t.checkout(ctx, &out); err != nil {
-		return out, err
-	}
-	tree, err := t.source.Tree(ctx, "snapshot", out.Snapshot, false)
+	upload, err := t.checkout(ctx, &out)
 	if err != nil {
 		return out, err
 	}
-	file, err := snapshot.Pipeline(tree, out.Commit)
-	if err != nil {
-		return out, err
-	}
-	out.Environments = file.Environments()
-	images, err := t.kit.ResolveAll(ctx, file.ImageRefs())
-	if err != nil {
-		return out, err
-	}
-	out.Images = service.Pins(images)
-	out.Tests, err = t.test(ctx, j, out, file, images)
-	if err != nil {
+	defer func() { _ = upload.Tar.Remove() }()
+	all, inner := errgroup.WithContext(ctx)
+	all.Go(func() error { return t.store(inner, upload) })
+	all.Go(func() error { return t.testAll(inner, j, upload, &out) })
+	if err := all.Wait(); err != nil {
 		return out, err
 	}
 	if err := step.Failure(out.Tests); err != nil {
@@ -86,14 +78,14 @@ func (t tester) run(ctx context.Context, j stage.Job[event.Commit]) (event.Teste
 	return out, nil
 }
 
-// checkout makes the snapshot of the commit.
-func (t tester) checkout(ctx context.Context, out *event.Tested) error {
+// checkout makes the snapshot of the commit, in a file.
+func (t tester) checkout(ctx context.Context, out *event.Tested) (upload store.Upload, err error) {
 	ctx, span := t.kit.Tracer.Start(ctx, "checkout")
 	defer span.End()
 	c := &out.Commit
 	found, err := t.git.Fetch(ctx, c.Repository, c.Hash, c.Ref)
 	if err != nil {
-		return blame("fetch", err)
+		return upload, blame("fetch", err)
 	}
 	// What the event said of the commit was hearsay.
 	c.Author, c.Message, c.Time, out.Tree = found.Author, found.Message, found.Time.UTC(), found.Tree
@@ -101,10 +93,43 @@ func (t tester) checkout(ctx context.Context, out *event.Tested) error {
 		return t.git.Archive(ctx, c.Repository, c.Hash, "", w)
 	})
 	if err != nil {
-		return blame("archive", err)
+		return upload, blame("archive", err)
 	}
-	defer func() { _ = tar.Remove() }()
-	out.Snapshot, err = t.kit.Store.Put(ctx, store.Upload{App: c.App, Kind: store.Snapshot, Tar: tar})
+	upload = store.Upload{App: c.App, Kind: store.Snapshot, Tar: tar}
+	out.Snapshot, err = t.kit.Store.Describe(upload)
+	return upload, err
+}
+
+func (t tester) store(ctx context.Context, upload store.Upload) error {
+	ctx, span := t.kit.Tracer.Start(ctx, "store snapshot")
+	defer span.End()
+	_, err := t.kit.Store.Put(ctx, upload)
+	return err
+}
+
+// testAll reads the pipeline file of the snapshot and runs its tests.
+func (t tester) testAll(ctx context.Context, j stage.Job[event.Commit], upload store.Upload, out *event.Tested) error {
+	trees := func(ctx context.Context, shared bool) (*workspace.Tree, error) {
+		return t.kit.Trees.Tree(ctx, out.Snapshot.Digest, shared, func(context.Context) (io.ReadCloser, error) { return upload.Tar.Open() })
+	}
+	tree, err := trees(ctx, false)
+	if errors.Is(err, archive.ErrRefused) {
+		return stage.Fail("%w", err)
+	}
+	if err != nil {
+		return err
+	}
+	file, err := snapshot.Pipeline(tree, out.Commit)
+	if err != nil {
+		return err
+	}
+	out.Environments = file.Environments()
+	images, err := t.kit.ResolveAll(ctx, file.ImageRefs())
+	if err != nil {
+		return err
+	}
+	out.Images = service.Pins(images)
+	out.Tests, err = t.test(ctx, j, *out, file, images, trees)
 	return err
 }
 
@@ -120,7 +145,7 @@ func blame(verb string, err error) error {
 }
 
 // test runs the file's tests on the snapshot.
-func (t tester) test(ctx context.Context, j stage.Job[event.Commit], out event.Tested, file *pipeline.File, images map[string]container.Image) ([]event.Step, error) {
+func (t tester) test(ctx context.Context, j stage.Job[event.Commit], out event.Tested, file *pipeline.File, images map[string]container.Image, trees step.Trees) ([]event.Step, error) {
 	owner := container.Owner{App: out.App, Delivery: out.Number, Stage: event.StageTest, Attempt: j.Attempt}
 	session, err := t.kit.Engine.Open(ctx, owner, container.SessionOptions{})
 	if err != nil {
@@ -129,10 +154,7 @@ func (t tester) test(ctx context.Context, j stage.Job[event.Commit], out event.T
 	defer session.Close(ctx)
 	return t.steps.Run(ctx, step.Group{
 		Owner: owner, Commit: out.Commit, Session: session, Images: images, Vars: snapshot.Vars(out.Commit),
-		Steps: steps(file), FailFast: file.Defaults.FailFast, Tree: out.Snapshot.Digest, Reuse: true,
-		Trees: func(ctx context.Context, shared bool) (*workspace.Tree, error) {
-			return t.source.Tree(ctx, "snapshot", out.Snapshot, shared)
-		},
+		Steps: steps(file), FailFast: file.Defaults.FailFast, Tree: out.Snapshot.Digest, Reuse: true, Trees: trees,
 	})
 }
 

@@ -111,9 +111,9 @@ type dialer func(name string) (*nats.Conn, error)
 func (e *Embedded) startServices(ctx context.Context, o Options, connect dialer) error {
 	ctx, e.stop = context.WithCancel(context.WithoutCancel(ctx))
 	return errors.Join(
-		launch(ctx, e, o, connect, "tester", tester.Serve, tester.Config{Protocols: o.Protocols, Parallel: 4}),
-		launch(ctx, e, o, connect, "builder", builder.Serve, builder.Config{Parallel: 2}),
-		launch(ctx, e, o, connect, "releaser", releaser.Serve, releaser.Config{Parallel: 4}),
+		launch(ctx, e, o, connect, "tester", tester.Serve, tester.Config{Protocols: o.Protocols}),
+		launch(ctx, e, o, connect, "builder", builder.Serve, builder.Config{}),
+		launch(ctx, e, o, connect, "releaser", releaser.Serve, releaser.Config{}),
 		launch(ctx, e, o, connect, "deployer", deployer.Serve, deployer.Config{}),
 	)
 }
