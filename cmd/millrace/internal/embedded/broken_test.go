@@ -142,6 +142,7 @@ var volatile = []struct {
 	{regexp.MustCompile(`sha256:[0-9a-f]{12,64}`), "sha256:DIGEST"},
 	{regexp.MustCompile(`\b[0-9a-f]{40}\b`), "COMMIT"},
 	{regexp.MustCompile(`(it ended with exit code \d+): .*`), "$1: …"}, // what was asked last depends on the moment
+	{regexp.MustCompile(`\btest-\d+-\d+-`), ""},                        // of this test's own installation
 	{regexp.MustCompile(`(-production)-\d+`), "$1-N"},                  // the delivery's number
 	{regexp.MustCompile(`\d+\.\d+\.\d+\.\d+`), "IP"},
 	{regexp.MustCompile(`IP:\d{5}`), "IP:PORT"},
