@@ -101,7 +101,7 @@ func (r *Runner) Run(ctx context.Context, g Group) ([]event.Step, error) {
 		results = append(results, s.result)
 		ours = append(ours, s.ours)
 	}
-	return results, errors.Join(ours...)
+	return fit(results), errors.Join(ours...)
 }
 
 // begin calls Begin and tells of its end.
