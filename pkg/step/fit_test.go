@@ -12,27 +12,27 @@ import (
 // However much the steps of a file have to say, the event holds it, and each failed
 // step has its reason.
 func TestFit(t *testing.T) {
-	var results []event.Step
-	for i := range 200 {
-		s := event.Step{Name: fmt.Sprintf("step-with-a-long-name[some=matrix,value=%d]", i), Result: event.ResultFailure, Reason: strings.Repeat("€", 5000), Tests: &event.Tests{Failed: 20}}
-		for range maxFailures {
-			s.Tests.Failures = append(s.Tests.Failures, event.Case{Name: strings.Repeat("n", 100), Message: strings.Repeat("m", maxMessage), File: "x_test.go", Line: 1})
+	for _, n := range []int{1, 3, 50, 200} {
+		var results []event.Step
+		for i := range n {
+			s := event.Step{Name: fmt.Sprintf("step-with-a-long-name[some=matrix,value=%d]", i), Result: event.ResultFailure, Reason: strings.Repeat("€", 5000), Tests: &event.Tests{Failed: 20}}
+			for range maxFailures {
+				s.Tests.Failures = append(s.Tests.Failures, event.Case{Name: strings.Repeat("n", 100), Message: strings.Repeat("m", maxMessage), File: "x_test.go", Line: 1})
+			}
+			results = append(results, s)
 		}
-		results = append(results, s)
-	}
-	all := fit(results)
-	data, err := event.Encode(event.Tested{Tests: all}, event.Result{Reason: strings.Repeat("r", 4<<10)})
-	if err != nil {
-		t.Fatalf("the event does not hold 200 failed steps: %v", err)
-	}
-	t.Logf("%d bytes", len(data))
-	for _, s := range all {
-		if s.Reason == "" || !utf8.ValidString(s.Reason) || s.Tests.Failed != 20 {
-			t.Fatalf("%s: reason %q, tests %+v", s.Name, s.Reason, s.Tests)
+		all := fit(results)
+		if _, err := event.Encode(event.Tested{Tests: all}, event.Result{Reason: strings.Repeat("r", 4<<10)}); err != nil {
+			t.Fatalf("the event does not hold %d failed steps: %v", n, err)
 		}
-	}
-	if len(all[0].Tests.Failures) == 0 {
-		t.Error("even the first step lost its failures")
+		for _, s := range all {
+			if s.Reason == "" || !utf8.ValidString(s.Reason) || s.Tests.Failed != 20 {
+				t.Fatalf("%s: reason %q, tests %+v", s.Name, s.Reason, s.Tests)
+			}
+		}
+		if n <= 50 && len(all[0].Tests.Failures) == 0 {
+			t.Errorf("of %d steps even the first lost its failures", n)
+		}
 	}
 	short := []event.Step{{Name: "a", Reason: "short"}}
 	if got := fit(short)[0].Reason; got != "short" {
