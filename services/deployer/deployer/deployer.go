@@ -131,9 +131,7 @@ func (d deployer) deploy(ctx context.Context, p plan, out *event.Deployed) error
 	if err != nil {
 		return err
 	}
-	if record.Current.Number != p.number {
-		out.Previous = record.Current.Image
-	}
+	out.Previous = before(record, p.number)
 	r, err := d.roll(ctx, p)
 	if err != nil {
 		if _, theirs := stage.Outcome(err); theirs {
@@ -152,6 +150,18 @@ func (d deployer) deploy(ctx context.Context, p plan, out *event.Deployed) error
 	}
 	d.warn(r.commit(context.WithoutCancel(ctx)))
 	return nil
+}
+
+// before is the image that ran before delivery number; a deployment that is repeated
+// finds itself as what runs.
+func before(record bus.Environment, number uint64) string {
+	switch {
+	case record.Current.Number != number:
+		return record.Current.Image
+	case len(record.History) > 0:
+		return record.History[0].Image
+	}
+	return ""
 }
 
 // claim makes this delivery the newest of the environment.

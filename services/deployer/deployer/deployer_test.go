@@ -5,6 +5,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/millrace-cd/millrace/pkg/bus"
 	"github.com/millrace-cd/millrace/pkg/container"
 	"github.com/millrace-cd/millrace/pkg/event"
 )
@@ -49,5 +50,23 @@ func TestMounts(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
+	}
+}
+
+func TestBefore(t *testing.T) {
+	var e bus.Environment
+	if got := before(e, 1); got != "" {
+		t.Errorf("before the first release there was %q", got)
+	}
+	e = e.Replace(bus.Running{Number: 1, Image: "one"})
+	if got := before(e, 1); got != "" {
+		t.Errorf("before the first release, repeated, there was %q", got)
+	}
+	if got := before(e, 2); got != "one" {
+		t.Errorf("before the second release there was %q", got)
+	}
+	e = e.Replace(bus.Running{Number: 2, Image: "two"})
+	if got := before(e, 2); got != "one" {
+		t.Errorf("before the second release, repeated, there was %q", got)
 	}
 }
