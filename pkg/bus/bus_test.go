@@ -254,6 +254,39 @@ func readLog(t *testing.T, b *bus.Bus, subject string) (data []byte, end bus.Ent
 	return data, end
 }
 
+// What is not of our writing stops nobody: neither a reader nor a stage.
+func TestForeignMessages(t *testing.T) {
+	s := bustest.Server(t)
+	b := bustest.Connect(t, s)
+	bustest.Provision(t, b, bustest.Settings())
+	nc := bustest.Dial(t, s)
+	for _, subject := range []string{"progress.a.b", "log.x", "delivery.test.succeeded.shop.x", "delivery.test.succeeded.shop.7"} {
+		if err := nc.Publish(subject, []byte("nonsense")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := nc.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	for _, stream := range []string{bus.Progress, bus.Logs} {
+		if err := b.Read(t.Context(), stream, nil, func(bus.Entry) error { return errors.New("it was handed out") }); err != nil {
+			t.Errorf("%s: %v", stream, err)
+		}
+	}
+	feed, err := b.Consume(t.Context(), event.StageBuild)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer feed.Stop()
+	if msg, err := feed.Next(); err != nil || msg.Address.Number != 7 {
+		t.Errorf("got %+v, %v", msg.Address, err)
+	}
+	f, found, err := b.Result(t.Context(), bus.Key{Stage: "test", App: "shop", Number: 7})
+	if err != nil || !found || f.Outcome != event.Succeeded {
+		t.Errorf("got %+v, %t, %v", f, found, err)
+	}
+}
+
 func TestReadAndFollow(t *testing.T) {
 	b := bustest.New(t)
 	publish := func() {

@@ -52,7 +52,12 @@ func (f *Feed) Next() (Message, error) {
 		msg, err := f.it.Next()
 		switch {
 		case err == nil:
-			return newMessage(msg, f.ackWait)
+			m, err := newMessage(msg, f.ackWait)
+			if err == nil {
+				return m, nil
+			}
+			// Nobody can work on it, now or later; and it must not stop the others.
+			_ = msg.TermWithReason(err.Error())
 		case errors.Is(err, jetstream.ErrMsgIteratorClosed), errors.Is(err, nats.ErrConnectionClosed):
 			return Message{}, ErrStopped
 		case errors.Is(err, jetstream.ErrConsumerDeleted), errors.Is(err, jetstream.ErrConsumerNotFound):

@@ -93,7 +93,7 @@ func streams(set Settings) []jetstream.StreamConfig {
 	commits.Name, commits.Subjects = Commits, []string{"commit.>", "rollback.>"}
 	// No MaxMsgSize for commits: a plain publisher would not see the server's error,
 	// whereas a stored event that is too large ends as refused, with the reason.
-	deliveries.Name, deliveries.Subjects = Deliveries, []string{"delivery.>"}
+	deliveries.Name, deliveries.Subjects = Deliveries, []string{"delivery.*.*.*.*", "delivery.*.*.*.*.*"}
 	deliveries.MaxMsgsPerSubject, deliveries.DiscardNewPerSubject = 1, true
 	deliveries.MaxMsgSize = 2 * event.MaxBytes // the headers count as well
 	observations := jetstream.StreamConfig{

@@ -108,7 +108,11 @@ func (b *Bus) Result(ctx context.Context, k Key) (event.Fact, bool, error) {
 		return event.Fact{}, false, fmt.Errorf("read %s: %w", k.any(), err)
 	}
 	fact, err := event.Decode(msg.Data)
-	return fact, err == nil, err
+	if err != nil { // not of our writing, and yet the one that stands
+		a, _ := ParseSubject(msg.Subject)
+		fact.Result = event.Result{StageName: k.Stage, Outcome: event.Outcome(a.What), Reason: err.Error()}
+	}
+	return fact, true, nil
 }
 
 // Note stores an observation. It does not wait: an observation may be lost.

@@ -62,11 +62,10 @@ func (b *Bus) read(ctx context.Context, stream string, subjects []string, follow
 			return errors.Join(ctx.Err(), ignoreClosed(err))
 		}
 		entry, pending, err := newEntry(msg)
-		if err != nil {
-			continue // a subject of a later version of ours
-		}
-		if err := handle(entry); err != nil {
-			return err
+		if err == nil { // else a subject of a later version of ours
+			if err := handle(entry); err != nil {
+				return err
+			}
 		}
 		if pending == 0 && !follow {
 			return nil

@@ -143,10 +143,10 @@ func portTaken(err error) error {
 	return err
 }
 
-// Apps lists what is deployed, whoever deployed it, the newest first. An empty app
+// Apps lists what this instance has deployed, whichever process did, the newest first. An empty app
 // or environment means all.
 func (e *Engine) Apps(ctx context.Context, app, environment string) ([]*Running, error) {
-	pairs := []string{labelStage, stageDeploy, labelKind, kindApp}
+	pairs := []string{labelInstance, e.cfg.Instance, labelStage, stageDeploy, labelKind, kindApp}
 	if app != "" {
 		pairs = append(pairs, labelApp, app)
 	}

@@ -3,6 +3,9 @@ package service
 import (
 	"context"
 	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"sync"
 	"time"
 
@@ -16,6 +19,7 @@ const (
 	sweepEvery = time.Hour
 	treeAge    = 7 * 24 * time.Hour
 	treeBytes  = 20 << 30
+	tempAge    = 24 * time.Hour // longer than any delivery
 )
 
 // keeper tells the other processes that this one lives, and removes from the engine
@@ -93,7 +97,7 @@ func (k *Kit) clean(ctx context.Context) {
 
 // sweep removes trees and caches that are old or too many.
 func (k *Kit) sweep(ctx context.Context) {
-	err := k.Trees.Sweep(treeAge, treeBytes)
+	err := errors.Join(k.Trees.Sweep(treeAge, treeBytes), sweepFiles(k.TempDir(), tempAge), sweepFiles(k.imageDir(), treeAge))
 	uses, useErr := k.Bus.CacheUses(ctx)
 	if useErr == nil {
 		_, useErr = k.Engine.SweepVolumes(ctx, uses, container.Keep{Age: k.CacheAge, Bytes: k.CacheBytes})
@@ -101,4 +105,20 @@ func (k *Kit) sweep(ctx context.Context) {
 	if err := errors.Join(err, useErr); err != nil && ctx.Err() == nil {
 		k.Log.Warn("sweep trees and caches", "err", err)
 	}
+}
+
+// sweepFiles removes the files of dir that nobody touched for so long: what killed
+// processes left, and what can be made again.
+func sweepFiles(dir string, age time.Duration) error {
+	files, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	errs := []error{err}
+	for _, f := range files {
+		if info, err := f.Info(); err == nil && info.Mode().IsRegular() && time.Since(info.ModTime()) > age {
+			errs = append(errs, os.Remove(filepath.Join(dir, f.Name())))
+		}
+	}
+	return errors.Join(errs...)
 }

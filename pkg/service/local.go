@@ -16,7 +16,7 @@ import (
 // LocalImage reads an image that only the engine has, by its id (sha256:…). It is
 // kept in the data directory, since layers are read more than once.
 func (k *Kit) LocalImage(ctx context.Context, id string) (v1.Image, error) {
-	path := filepath.Join(k.DataDir, "images", strings.TrimPrefix(id, "sha256:")+".tar")
+	path := filepath.Join(k.imageDir(), strings.TrimPrefix(id, "sha256:")+".tar")
 	if _, err := os.Stat(path); err != nil {
 		if err := k.save(ctx, id, path); err != nil {
 			return nil, fmt.Errorf("image %s has no registry, and the engine does not give it: %w", id, err)
@@ -28,6 +28,8 @@ func (k *Kit) LocalImage(ctx context.Context, id string) (v1.Image, error) {
 	}
 	return img, nil
 }
+
+func (k *Kit) imageDir() string { return filepath.Join(k.DataDir, "images") }
 
 // save writes the image as the engine exports it; whole or not at all.
 func (k *Kit) save(ctx context.Context, id, path string) error {

@@ -3,11 +3,13 @@ package step
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"golang.org/x/sync/errgroup"
 
 	"github.com/millrace-cd/millrace/pkg/container"
 	"github.com/millrace-cd/millrace/pkg/pipeline"
+	"github.com/millrace-cd/millrace/pkg/stage"
 )
 
 // defaultTmpfs is the size of a service's directory in memory.
@@ -50,6 +52,9 @@ func (w *work) startServices(ctx context.Context, session *container.Session, s 
 }
 
 func (w *work) startService(ctx context.Context, session *container.Session, s *pipeline.Service) error {
+	if err := Inside(s.Ready); err != nil {
+		return err
+	}
 	image, ok := w.Images[s.Image]
 	if !ok {
 		return fmt.Errorf("service %s: image %s was not resolved", s.Name, s.Image)
@@ -69,6 +74,15 @@ func (w *work) startService(ctx context.Context, session *container.Session, s *
 		Mounts: mounts, Limits: Limits(s.Resources), Ready: Probe(s.Ready),
 	})
 	return err
+}
+
+// Inside refuses a probe that asks somewhere else than the container that it is about:
+// we would ask it from within our own network, and tell the answer.
+func Inside(p *pipeline.Probe) error {
+	if p != nil && strings.Contains(p.HTTP, "://") {
+		return stage.Fail("ready.http %s: it has to be :port/path of the container itself", p.HTTP)
+	}
+	return nil
 }
 
 // Probe is a file's probe, for the engine; nil for nil.

@@ -101,6 +101,10 @@ func (r *Runner) Run(ctx context.Context, g Group) ([]event.Step, error) {
 		results = append(results, s.result)
 		ours = append(ours, s.ours)
 	}
+	// Steps that were skipped since we were stopped must not look as if they had passed.
+	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, errFailFast) {
+		ours = append(ours, cause)
+	}
 	return fit(results), errors.Join(ours...)
 }
 

@@ -76,13 +76,16 @@ func (d deployer) run(ctx context.Context, j stage.Job[release]) (event.Deployed
 	if err != nil {
 		return out, err
 	}
-	lease, ctx, err := d.kit.Bus.AcquireWhenFree(ctx, lockName(p), d.holder(p), func(by string) {
-		d.kit.Bus.Note(d.progress(j, "waiting for the lock of "+p.environment+", held by "+by))
-	})
-	if err != nil {
-		return out, fmt.Errorf("lock %s: %w", p.environment, err)
+	for _, name := range locks(p) {
+		lease, held, err := d.kit.Bus.AcquireWhenFree(ctx, name, d.holder(p), func(by string) {
+			d.kit.Bus.Note(d.progress(j, "waiting for the lock of "+p.environment+", held by "+by))
+		})
+		if err != nil {
+			return out, fmt.Errorf("lock %s: %w", p.environment, err)
+		}
+		defer lease.Release(context.WithoutCancel(ctx))
+		ctx = held
 	}
-	defer lease.Release(context.WithoutCancel(ctx))
 	return out, d.deploy(ctx, p, &out)
 }
 
@@ -132,7 +135,7 @@ func (d deployer) deploy(ctx context.Context, p plan, out *event.Deployed) error
 		return err
 	}
 	out.Previous = before(record, p.number)
-	r, err := d.roll(ctx, p)
+	r, err := d.roll(ctx, p, record.Current.Container)
 	if err != nil {
 		if _, theirs := stage.Outcome(err); theirs {
 			record.Phase = bus.PhaseFailed
@@ -145,8 +148,11 @@ func (d deployer) deploy(ctx context.Context, p plan, out *event.Deployed) error
 	_, err = d.kit.Bus.SetEnvironment(ctx, record.Replace(bus.Running{
 		Number: p.number, Commit: out.Hash, Image: p.image, Container: out.Container, URL: out.URL, Since: time.Now().UTC(),
 	}))
+	if errors.Is(err, bus.ErrConflict) {
+		return err // somebody else has the environment now: what runs is theirs to judge
+	}
 	if err != nil {
-		return errors.Join(err, r.undo(context.WithoutCancel(ctx)))
+		return errors.Join(err, r.undo(ctx))
 	}
 	d.warn(r.commit(context.WithoutCancel(ctx)))
 	return nil
@@ -177,12 +183,14 @@ func (d deployer) claim(ctx context.Context, p plan) (bus.Environment, error) {
 	return d.kit.Bus.SetEnvironment(ctx, record)
 }
 
-// lockName is the lease that keeps deployments apart.
-func lockName(p plan) string {
-	if p.target.Lock != "" && p.target.Lock != p.environment {
-		return "lock." + bus.Token(p.target.Lock)
+// locks are the leases that keep deployments apart: the environment's own and, first,
+// the one that the file names, which several environments may share.
+func locks(p plan) []string {
+	own := "deploy." + p.app + "." + p.environment
+	if p.target.Lock == "" || p.target.Lock == p.environment {
+		return []string{own}
 	}
-	return "deploy." + p.app + "." + p.environment
+	return []string{"lock." + bus.Token(p.target.Lock), own}
 }
 
 func (d deployer) holder(p plan) string {

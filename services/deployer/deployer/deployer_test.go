@@ -43,10 +43,10 @@ func TestClash(t *testing.T) {
 }
 
 func TestMounts(t *testing.T) {
-	got := mounts(plan{app: "shop", environment: "production"}.name("other"), []string{"data:/var/data", "keys:/keys:ro"})
+	got := mounts("other.shop.production", []string{"data:/var/data", "keys:/keys:ro"})
 	want := []container.Mount{
-		{Target: "/var/data", Volume: "millrace-data-other-shop-production-data"},
-		{Target: "/keys", Volume: "millrace-data-other-shop-production-keys", ReadOnly: true},
+		{Target: "/var/data", Volume: "millrace-data.other.shop.production.data"},
+		{Target: "/keys", Volume: "millrace-data.other.shop.production.keys", ReadOnly: true},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/millrace-cd/millrace/pkg/bus"
 	"github.com/millrace-cd/millrace/pkg/container"
 	"github.com/millrace-cd/millrace/pkg/event"
 	"github.com/millrace-cd/millrace/pkg/service"
@@ -26,24 +27,25 @@ type rollout struct {
 	app     *container.Running
 	old     []*container.Running
 	stopped []*container.Running // of the old ones, since they held a port
+	current string               // name of the container that the record says runs
 }
 
 // roll starts the release beside what runs and checks it. Where it needs a port of
 // the host that an old one holds, that one is stopped first, and started again if
 // the new release fails.
-func (d deployer) roll(ctx context.Context, p plan) (*rollout, error) {
+func (d deployer) roll(ctx context.Context, p plan, current string) (*rollout, error) {
 	if _, err := d.kit.Engine.Resolve(ctx, p.image, container.PullMissing); err != nil {
 		return nil, err
 	}
-	r := &rollout{}
+	r := &rollout{current: current}
 	if err := d.survey(ctx, p, r); err != nil {
 		return nil, err
 	}
 	if err := d.launch(ctx, p, r); err != nil {
-		return nil, errors.Join(err, r.undo(context.WithoutCancel(ctx)))
+		return nil, errors.Join(err, r.undo(ctx))
 	}
 	if err := d.check(ctx, p, r); err != nil {
-		return nil, errors.Join(err, r.undo(context.WithoutCancel(ctx)))
+		return nil, errors.Join(err, r.undo(ctx))
 	}
 	return r, nil
 }
@@ -77,7 +79,13 @@ func (d deployer) launch(ctx context.Context, p plan, r *rollout) error {
 	}
 	docker := p.target.Drivers[0].Docker
 	for _, o := range r.old {
-		if o.State != "running" || !clash(o, docker.Publish) {
+		if o.State != "running" {
+			if o.Name == r.current { // an attempt that was killed had stopped it
+				r.stopped = append(r.stopped, o)
+			}
+			continue
+		}
+		if !clash(o, docker.Publish) {
 			continue
 		}
 		if err := o.Stop(ctx, stopGrace); err != nil {
@@ -90,7 +98,7 @@ func (d deployer) launch(ctx context.Context, p plan, r *rollout) error {
 		Name:  fmt.Sprintf("%s-%d", p.name(d.kit.Engine.Instance()), p.number),
 		Owner: container.Owner{App: p.app, Delivery: p.number, Stage: event.StageDeploy, Environment: p.environment},
 		Image: p.image, Env: maps.Clone(p.target.Env), Publish: docker.Publish,
-		Network: docker.Network, Aliases: []string{p.app}, Mounts: mounts(p.name(d.kit.Engine.Instance()), docker.Volumes), Limits: step.Limits(docker.Resources),
+		Network: p.network(d.kit.Engine.Instance(), docker.Network), Aliases: []string{p.app}, Mounts: mounts(d.kit.Engine.Instance()+"."+p.app+"."+p.environment, docker.Volumes), Limits: step.Limits(docker.Resources),
 	})
 	if errors.Is(err, container.ErrPortTaken) || errors.Is(err, container.ErrStep) {
 		return stage.Fail("%w", err)
@@ -107,13 +115,23 @@ func (p plan) name(instance string) string {
 	return instance + "-" + p.app + "-" + p.environment
 }
 
+// network is what a network of the file is called on the engine: each app has its own,
+// so that a file cannot name its way into another app's, or into ours. No part of the
+// name may hold the dots between them.
+func (p plan) network(instance, name string) string {
+	if name == "" {
+		return ""
+	}
+	return "millrace-" + instance + "." + p.app + "." + name
+}
+
 // mounts are the volumes of the environment, which outlive its releases. A spec is
 // name:/path or name:/path:ro; the pipeline file allows no other.
 func mounts(owner string, specs []string) (list []container.Mount) {
 	for _, spec := range specs {
 		parts := strings.Split(spec, ":")
 		list = append(list, container.Mount{
-			Target: parts[1], Volume: "millrace-data-" + owner + "-" + parts[0], ReadOnly: len(parts) > 2,
+			Target: parts[1], Volume: "millrace-data." + owner + "." + parts[0], ReadOnly: len(parts) > 2,
 		})
 	}
 	return list
@@ -152,8 +170,14 @@ func (d deployer) check(ctx context.Context, p plan, r *rollout) error {
 	return nil
 }
 
-// undo removes the new release and brings back what was stopped for it.
+// undo removes the new release and brings back what was stopped for it. Who has lost
+// the environment's lease leaves everything to the next holder, who may have made it
+// its own.
 func (r *rollout) undo(ctx context.Context) error {
+	if errors.Is(context.Cause(ctx), bus.ErrLost) {
+		return nil
+	}
+	ctx = context.WithoutCancel(ctx)
 	var errs []error
 	if r.app != nil {
 		errs = append(errs, r.app.Remove(ctx))

@@ -48,6 +48,12 @@ func (r releaser) run(ctx context.Context, j stage.Job[event.Built]) (event.Rele
 	if err := supported(release); err != nil {
 		return out, err
 	}
+	if err := step.Inside(release.Ready); err != nil {
+		return out, err
+	}
+	if _, err := r.repository(out.App, release.Image); err != nil {
+		return out, err // before anything is made
+	}
 	internal, err := r.accept(ctx, j, file, release, &out)
 	if err != nil {
 		return out, err
@@ -63,7 +69,11 @@ func (r releaser) run(ctx context.Context, j stage.Job[event.Built]) (event.Rele
 func (r releaser) publish(ctx context.Context, internal string, release pipeline.Release, out *event.Released) error {
 	ctx, span := r.kit.Tracer.Start(ctx, "publish image "+release.Image)
 	defer span.End()
-	image, err := r.kit.Store.Publish(ctx, internal, r.repository(release.Image), release.Tags, true)
+	to, err := r.repository(out.App, release.Image)
+	if err != nil {
+		return err
+	}
+	image, err := r.kit.Store.Publish(ctx, internal, to, release.Tags, true)
 	if err != nil {
 		return err
 	}
@@ -72,13 +82,18 @@ func (r releaser) publish(ctx context.Context, internal string, release pipeline
 }
 
 // repository is where the file wants the image; a name without a host is in the
-// installation's own registry.
-func (r releaser) repository(image string) string {
+// installation's own registry. There, apps have the repositories of their own name
+// only: a file cannot overwrite another app's images, nor what we keep.
+func (r releaser) repository(app, image string) (string, error) {
 	host, _, found := strings.Cut(image, "/")
-	if found && (strings.ContainsAny(host, ".:") || host == "localhost") {
-		return image
+	if !found || !strings.ContainsAny(host, ".:") && host != "localhost" {
+		image = r.kit.RegistryPublic + "/" + image
 	}
-	return r.kit.RegistryPublic + "/" + image
+	name, ours := strings.CutPrefix(image, r.kit.RegistryPublic+"/")
+	if ours && name != app && !strings.HasPrefix(name, app+"/") {
+		return "", stage.Fail("release.image %s: in this registry, app %s may publish as %s or %s/…", name, app, app, app)
+	}
+	return image, nil
 }
 
 // supported refuses by name what this version cannot do yet: to leave it out in

@@ -9,11 +9,12 @@ import (
 func TestRepository(t *testing.T) {
 	r := releaser{kit: &service.Kit{Config: service.Config{RegistryPublic: "127.0.0.1:5000"}}}
 	for image, want := range map[string]string{
-		"hello": "127.0.0.1:5000/hello", "acme/hello": "127.0.0.1:5000/acme/hello",
+		"shop": "127.0.0.1:5000/shop", "shop/web": "127.0.0.1:5000/shop/web", "127.0.0.1:5000/shop": "127.0.0.1:5000/shop",
 		"registry.example.com/hello": "registry.example.com/hello", "localhost/hello": "localhost/hello", "host:5000/hello": "host:5000/hello",
+		"other": "", "shopping": "", "millrace/shop/snapshot": "", "127.0.0.1:5000/other": "", "acme/shop": "",
 	} {
-		if got := r.repository(image); got != want {
-			t.Errorf("%s is published as %s, want %s", image, got, want)
+		if got, err := r.repository("shop", image); got != want || (err == nil) != (want != "") {
+			t.Errorf("%s is published as %q, want %q: %v", image, got, want, err)
 		}
 	}
 }
