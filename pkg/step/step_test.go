@@ -46,6 +46,7 @@ func newHost(t *testing.T) *host {
 	if testing.Short() {
 		t.Skip("needs a Docker engine")
 	}
+	trees := t.TempDir() // to be removed last: sessions let go of their views when the engine closes
 	e, err := container.Connect(t.Context(), container.Config{Instance: "step-" + bus.Random(), Warm: -1, Trouble: func(err error) { t.Error(err) }})
 	if err != nil {
 		t.Skip("no Docker engine:", err)
@@ -62,7 +63,7 @@ func newHost(t *testing.T) *host {
 	if h.image, err = e.Resolve(t.Context(), shell, container.PullNever); err != nil {
 		t.Fatal(err)
 	}
-	if h.trees, err = workspace.Open(t.TempDir(), ""); err != nil {
+	if h.trees, err = workspace.Open(trees, ""); err != nil {
 		t.Fatal(err)
 	}
 	secrets, err := secret.Open(secret.Config{Data: t.TempDir(), Lookup: func(name string) (string, bool) { v, ok := h.secrets[name]; return v, ok }})
