@@ -136,7 +136,7 @@ type Built struct {
 	Artifact Blob   `json:"artifact,omitzero"`
 	Build    []Step `json:"build,omitempty"`
 	// Platforms has an artifact for each platform that the file asks for; Artifact is
-	// the first of them.
+	// the one of the builder's own platform, else the first.
 	Platforms map[string]Blob `json:"platforms,omitempty"`
 }
 

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -167,11 +168,13 @@ func TestOrder(t *testing.T) {
 		{"in the order of needs", "  z: { run: 'true', needs: [y] }\n  y: { run: 'true' }", "y:success z:success"},
 		{"optional", "  a: { run: exit 1, optional: true }\n  b: { run: 'true', needs: [a] }", "a:failure b:success"},
 		{"matrix", "  a: { run: '[ $MATRIX_X = 1 ] || [ $MATRIX_Y = b ]', matrix: { x: [1, 2], y: [a, b] }, exclude: [{ x: 1, y: b }] }", "a[x=1,y=a]:success a[x=2,y=a]:failure a[x=2,y=b]:success"},
+		{"user", "  a: { run: '[ $(id -u) = 1000 ] && echo x > new && echo y >> dir/old', user: '1000' }", "a:success"},
+		{"shell and place", "  a: { run: '[ \"$PWD\" = /workspace/dir ] && [ -e old ]', workdir: dir }\n  b: { run: 'exit 0; false', shell: [/bin/ash, -c] }", "a:success b:success"},
 		{"files are a step's own", "  a: { run: 'echo x > shared' }\n  b: { run: '! [ -e shared ] && grep -q hello README', needs: [a] }", "a:success b:success"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			if got := summary(h.run(tt.steps, files{"README": "hello"})); got != tt.want {
+			if got := summary(h.run(tt.steps, files{"README": "hello", "dir/old": "x"})); got != tt.want {
 				t.Errorf("got %s, want %s", got, tt.want)
 			}
 		})
@@ -323,6 +326,12 @@ func TestReuse(t *testing.T) {
 		t.Error(diff)
 	}
 	t.Logf("reused in %s", time.Since(began))
+	recorder := tracetest.NewSpanRecorder()
+	h.Tracer = telemetry.ForTest(recorder).Tracer()
+	h.run(base, tree, with()...)
+	if names := spanNames(recorder); !slices.Contains(names, "step a (reused from delivery 1)") {
+		t.Errorf("the trace has %q", names)
+	}
 	tests := []struct {
 		name   string
 		steps  string
@@ -358,6 +367,13 @@ func TestReuse(t *testing.T) {
 			t.Errorf("got %+v", got)
 		}
 	}
+}
+
+func spanNames(r *tracetest.SpanRecorder) (names []string) {
+	for _, s := range r.Ended() {
+		names = append(names, s.Name())
+	}
+	return names
 }
 
 // A cache is there for the next delivery, and an untrusted one neither sees nor

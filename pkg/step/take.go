@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"go.opentelemetry.io/otel/attribute"
 	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
 
 	"github.com/millrace-cd/millrace/pkg/event"
@@ -120,19 +121,25 @@ func (w *work) run(ctx context.Context, o *one) error {
 	}
 }
 
-// finish settles the result, for the event, the observers and the trace. A step that
-// was skipped leaves no span.
+// finish settles the result, for the event, the observers and the trace, which also
+// tells of reused verdicts. A step that was skipped leaves no span.
 func (w *work) finish(ctx context.Context, o *one, result, reason string) {
 	o.result.Result, o.result.Reason = result, reason
 	failure := reason
 	if result == event.ResultSuccess {
 		failure = ""
 	}
-	if !o.began.IsZero() && o.first != nil {
+	attributes := []attribute.KeyValue{
+		semconv.CICDPipelineTaskName(o.name), semconv.CICDPipelineTaskRunResultKey.String(result),
+		semconv.ContainerImageName(o.spec.Image), semconv.ProcessExitCode(o.result.ExitCode),
+	}
+	switch {
+	case o.result.Reused != nil:
+		attributes = append(attributes, attribute.Int64("millrace.reused.delivery", int64(o.result.Reused.Number)), attribute.String("millrace.reused.commit", o.result.Reused.Commit)) //nolint:gosec // numbers of deliveries are small
+		telemetry.EmitPlanned(ctx, w.Tracer, telemetry.Plan(ctx), fmt.Sprintf("step %s (reused from delivery %d)", o.name, o.result.Reused.Number), o.began, failure, attributes...)
+	case !o.began.IsZero() && o.first != nil:
 		o.result.Seconds = time.Since(o.began).Round(time.Millisecond).Seconds()
-		telemetry.EmitPlanned(ctx, w.Tracer, o.first.span, "step "+o.name, o.began, failure,
-			semconv.CICDPipelineTaskName(o.name), semconv.CICDPipelineTaskRunResultKey.String(result),
-			semconv.ContainerImageName(o.spec.Image), semconv.ProcessExitCode(o.result.ExitCode))
+		telemetry.EmitPlanned(ctx, w.Tracer, o.first.span, "step "+o.name, o.began, failure, attributes...)
 	}
 	w.note(o, event.StepFinished)
 }

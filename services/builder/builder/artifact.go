@@ -88,8 +88,8 @@ func (b builder) store(ctx context.Context, products []*product, out *event.Buil
 		if err != nil {
 			return err
 		}
-		if out.Artifact.Digest == "" {
-			out.Artifact = blob
+		if out.Artifact.Digest == "" || p.platform == "linux/"+b.kit.Engine.Info().Architecture {
+			out.Artifact = blob // what the release is made of: it has to run here
 		}
 		if p.platform != "" {
 			if out.Platforms == nil {
