@@ -40,6 +40,7 @@ alone: ## each module as its image sees it: without go.work
 
 bench: ## commit to healthy container, beside git and docker one after another
 	@scripts/setup.sh go git docker busybox
+	@$(MAKE) --no-print-directory build
 	go run ./bench
 
 images: ## the images that docker-compose.yml runs, also without a network

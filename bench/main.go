@@ -37,6 +37,9 @@ func run(ctx context.Context, binary string, rounds int, limit float64) (err err
 	if err := environment(ctx); err != nil {
 		return err
 	}
+	if err := haveImage(ctx); err != nil {
+		return err
+	}
 	m, err := startMillrace(ctx, binary)
 	if err != nil {
 		return err
