@@ -40,6 +40,7 @@ type host struct {
 	image   container.Image
 	secrets map[string]string // variables that hold secrets
 	number  uint64
+	stopped bool // the service stops before the steps run
 }
 
 func newHost(t *testing.T) *host {
@@ -118,7 +119,23 @@ func (h *host) tryRun(tests string, tree files, change ...func(*Group)) ([]event
 	}
 	ctx, span := h.Tracer.Start(h.t.Context(), "test")
 	defer span.End()
+	if h.stopped {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithCancel(ctx)
+		cancel()
+	}
 	return h.Run(ctx, g)
+}
+
+// A service that stops before all steps ran has no verdict: those that were skipped must
+// not look as if they had passed.
+func TestStoppedIsNoVerdict(t *testing.T) {
+	h := newHost(t)
+	h.run("  a: { run: 'true' }", files{"x": "x"}) // makes the tree, so that nothing else notices the stop
+	h.stopped = true
+	if results, err := h.tryRun("  a: { run: 'true' }", files{"x": "x"}); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %s, %v", summary(results), err)
+	}
 }
 
 func pack(t *testing.T, tree files) (digest string, fetch func(context.Context) (io.ReadCloser, error)) {

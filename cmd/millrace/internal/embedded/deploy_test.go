@@ -90,6 +90,7 @@ func TestDeploy(t *testing.T) {
 	}
 	w.onlyContainer(two)
 
+	w.stop(two) // as a deployer does that needs its port, and is killed then
 	bad := again(t, second, page("three", "PORT", publish, ":8080/index.html", ":8080/nowhere", "within: 10s", "within: 1s"))
 	facts = w.deliver(bad)
 	three := facts[len(facts)-1]
@@ -108,6 +109,18 @@ func TestDeploy(t *testing.T) {
 	record, err := w.Bus.Environment(t.Context(), "page", "production")
 	if err != nil || record.Current.Number != two.Number || record.Number != three.Number || record.Phase != bus.PhaseFailed || record.History[0].Image != one.Image {
 		t.Errorf("record %+v, %v", record, err)
+	}
+}
+
+// stop stops the container of a deployment.
+func (w world) stop(f event.Fact) {
+	w.t.Helper()
+	apps, err := w.Engine.Apps(w.t.Context(), f.App, f.Environment)
+	if err != nil || len(apps) != 1 {
+		w.t.Fatalf("%d containers, %v", len(apps), err)
+	}
+	if err := apps[0].Stop(w.t.Context(), 0); err != nil {
+		w.t.Fatal(err)
 	}
 }
 
