@@ -6,8 +6,17 @@ import (
 	"testing"
 	"unicode/utf8"
 
+	"github.com/millrace-cd/millrace/pkg/container"
 	"github.com/millrace-cd/millrace/pkg/event"
 )
+
+// Long names of apps and steps still make a view's name, which has at most 127 characters.
+func TestViewName(t *testing.T) {
+	w := &work{Group: Group{Owner: container.Owner{App: strings.Repeat("a", 63), Delivery: 1 << 63}}}
+	if got := w.viewName(strings.Repeat("s", 63)); len(got) > 127 || got == w.viewName(strings.Repeat("s", 63)) {
+		t.Errorf("%q has %d characters, or is given twice", got, len(got))
+	}
+}
 
 // However much the steps of a file have to say, the event holds it, and each failed
 // step has its reason.

@@ -97,7 +97,7 @@ func (w *work) digestFiles(ctx context.Context, globs []string) (string, error) 
 	if err != nil {
 		return "", err
 	}
-	view, err := tree.View(fmt.Sprintf("%s-%d-digest-%s", w.Owner.App, w.Owner.Delivery, bus.Random()))
+	view, err := tree.View(w.viewName("digest"))
 	if err != nil {
 		return "", err
 	}

@@ -77,8 +77,13 @@ func (t *try) furnish(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	t.view, err = tree.View(fmt.Sprintf("%s-%d-%s-%s", t.w.Owner.App, t.w.Owner.Delivery, bus.Token(t.o.name), bus.Random()))
+	t.view, err = tree.View(t.w.viewName(bus.Token(t.o.name)))
 	return err
+}
+
+// viewName names a view for people, once, and within what a view's name may be long.
+func (w *work) viewName(what string) string {
+	return fmt.Sprintf("%.40s-%d-%.40s-%s", w.Owner.App, w.Owner.Delivery, what, bus.Random())
 }
 
 // root tells whether a step runs as root: then the tree is as git has it, else one
