@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"os/exec"
 	"slices"
 	"testing"
@@ -67,9 +68,18 @@ func dockerRun(b *testing.B, steps int) {
 // pool is full.
 func settle(b *testing.B, e *Engine) {
 	b.Helper()
-	<-e.quiet()
+	open := func() []string {
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		return slices.Collect(maps.Keys(e.sessions))
+	}
 	ctx, cancel := context.WithTimeout(b.Context(), time.Minute)
 	defer cancel()
+	for len(open()) > 0 {
+		if !sleep(ctx, 10*time.Millisecond) {
+			b.Fatal("sessions do not end")
+		}
+	}
 	for len(e.pool.warm) < cap(e.pool.warm) {
 		if !sleep(ctx, 10*time.Millisecond) {
 			b.Fatal("the pool is not filled")

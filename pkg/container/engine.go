@@ -56,6 +56,14 @@ type Config struct {
 	// each core, from 2 to 8; less means none.
 	Warm int
 
+	// Ahead is which networks are kept ready; none by default.
+	Ahead Ahead
+
+	// Linger is how long the [Private] network of a closed session stays, with all that is
+	// on it: to remove it takes time from the stages that come next. [Engine.Close] does
+	// not wait for that.
+	Linger time.Duration
+
 	// Starts is how many containers may be starting at a time, and how many
 	// started ones of a session may wait for their turn. 0 means twice the cores.
 	Starts int
@@ -93,11 +101,12 @@ type Engine struct {
 	reach  reach
 	pool   *pool
 
+	ready    *readyNetworks
 	pausing  sync.Mutex // held while the pause image is looked for
 	mu       sync.Mutex
 	closed   bool
+	closing  chan struct{}       // closed with it
 	sessions map[string]*Session // open ones by ID
-	idle     chan struct{}       // closed while no session is open
 	work     sync.WaitGroup      // of sessions that are being closed
 }
 
@@ -144,11 +153,11 @@ func assemble(ctx context.Context, api *client.Client, cfg Config, info Info) (*
 	if cfg.Process == "" {
 		cfg.Process = random(8)
 	}
-	e := &Engine{api: api, cfg: cfg, info: info, sessions: map[string]*Session{}, idle: make(chan struct{})}
+	e := &Engine{api: api, cfg: cfg, info: info, sessions: map[string]*Session{}, closing: make(chan struct{})}
 	e.starts = make(chan struct{}, cfg.Starts)
 	e.self = e.findSelf(ctx, cfg.Self)
-	close(e.idle)
 	e.pool = newPool(e, max(0, cfg.Warm))
+	e.ready = newReadyNetworks(e, cfg.Ahead.Networks)
 	return e, nil
 }
 
@@ -190,6 +199,9 @@ func unreachable(host string, err error) error {
 // open are closed.
 func (e *Engine) Close() error {
 	e.mu.Lock()
+	if !e.closed {
+		close(e.closing)
+	}
 	e.closed = true
 	open := make([]*Session, 0, len(e.sessions))
 	for _, s := range e.sessions {
@@ -200,6 +212,7 @@ func (e *Engine) Close() error {
 		s.Close(context.Background())
 	}
 	e.work.Wait()
+	e.ready.close()
 	e.pool.close()
 	return e.api.Close()
 }
@@ -224,9 +237,6 @@ func (e *Engine) opened(s *Session) error {
 	if e.closed {
 		return ErrClosed
 	}
-	if len(e.sessions) == 0 {
-		e.idle = make(chan struct{})
-	}
 	e.sessions[s.id] = s
 	e.work.Add(1)
 	return nil
@@ -237,15 +247,5 @@ func (e *Engine) left(s *Session) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	delete(e.sessions, s.id)
-	if len(e.sessions) == 0 {
-		close(e.idle)
-	}
 	e.work.Done()
-}
-
-// quiet is closed while no session is open.
-func (e *Engine) quiet() <-chan struct{} {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return e.idle
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 
 	"github.com/docker/docker/api/types/container"
+	"github.com/docker/docker/api/types/network"
 )
 
 // pauseImage holds one program that does nothing. Its container keeps a network
@@ -93,20 +94,30 @@ func (e *Engine) ensurePause(ctx context.Context) error {
 	return e.Import(ctx, pauseImage, &root, []string{`ENTRYPOINT ["/pause"]`, "LABEL " + labelKind + "=" + kindPause})
 }
 
-// startPause starts a container that holds a namespace on network, and returns its ID.
-func (e *Engine) startPause(ctx context.Context, network string, labels map[string]string) (string, error) {
+// startPause starts a container that holds a namespace on network, with a name there
+// unless alias is "", and returns its ID.
+func (e *Engine) startPause(ctx context.Context, net, alias string, labels map[string]string) (string, error) {
 	if err := e.ensurePause(ctx); err != nil {
 		return "", err
+	}
+	var ends *network.NetworkingConfig
+	if alias != "" {
+		ends = named(net, alias)
 	}
 	id, err := e.launch(ctx, func(ctx context.Context, nofile int64) (string, error) {
 		host := hardened(Limits{Memory: 16 << 20, Pids: 16}, true, machine{e.info.CPUs, nofile})
 		host.Init, host.Tmpfs = nil, nil
-		host.NetworkMode = container.NetworkMode(network)
+		host.NetworkMode = container.NetworkMode(net)
 		host.LogConfig = container.LogConfig{Type: "none"}
-		return e.create(ctx, objectName("pause", e.cfg.Instance), &container.Config{Image: pauseImage, Labels: labels}, host, nil)
+		return e.create(ctx, objectName("pause", e.cfg.Instance), &container.Config{Image: pauseImage, Labels: labels}, host, ends)
 	})
 	if err != nil {
 		return id, fmt.Errorf("start pause container: %w", err)
 	}
 	return id, nil
+}
+
+// named is an end of a network where a container answers to more names than its own.
+func named(net string, aliases ...string) *network.NetworkingConfig {
+	return &network.NetworkingConfig{EndpointsConfig: map[string]*network.EndpointSettings{net: {Aliases: aliases}}}
 }

@@ -79,7 +79,7 @@ func (r *reaper) orphan(labels map[string]string) bool {
 	}
 	r.e.mu.Lock()
 	defer r.e.mu.Unlock()
-	return session != "pool" && r.e.sessions[labels[labelSession]] == nil
+	return session != spareSession && r.e.sessions[labels[labelSession]] == nil
 }
 
 func (r *reaper) note(err error) {

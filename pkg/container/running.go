@@ -72,7 +72,21 @@ func (r *Running) Refresh(ctx context.Context) error {
 		r.State = c.State.Status
 		r.Exit = Exit{Code: c.State.ExitCode, OOM: c.State.OOMKilled}
 	}
-	r.connections(c.NetworkSettings)
+	return r.connect(ctx, c)
+}
+
+// connect reads where the container is reached: in the namespace that it shares, if it
+// shares one.
+func (r *Running) connect(ctx context.Context, c container.InspectResponse) error {
+	if c.HostConfig == nil || !c.HostConfig.NetworkMode.IsContainer() {
+		r.connections(c.NetworkSettings)
+		return nil
+	}
+	shared, err := r.e.api.ContainerInspect(ctx, c.HostConfig.NetworkMode.ConnectedContainer())
+	if err != nil && !errdefs.IsNotFound(err) {
+		return fmt.Errorf("look at the network of container %s: %w", r.ID, err)
+	}
+	r.connections(shared.NetworkSettings)
 	return nil
 }
 

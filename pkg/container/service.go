@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/docker/docker/api/types/container"
-	"github.com/docker/docker/api/types/network"
 	"github.com/docker/docker/api/types/strslice"
 )
 
@@ -65,6 +64,7 @@ func (s *Session) service(ctx context.Context, svc Service) (*Running, error) {
 	if err != nil {
 		return nil, err
 	}
+	ahead := s.namespace(svc.Name)
 	id, err := s.e.launch(ctx, func(ctx context.Context, nofile int64) (string, error) {
 		c, host, err := svc.config(s.place(nofile))
 		if err != nil {
@@ -73,8 +73,11 @@ func (s *Session) service(ctx context.Context, svc Service) (*Running, error) {
 		if err = s.makeCaches(ctx, svc.Mounts); err != nil {
 			return "", err
 		}
+		ends := named(s.network, svc.Name)
 		host.NetworkMode = container.NetworkMode(s.network)
-		ends := &network.NetworkingConfig{EndpointsConfig: map[string]*network.EndpointSettings{s.network: {Aliases: []string{svc.Name}}}}
+		if ahead != "" {
+			ends, host.NetworkMode = nil, container.NetworkMode(containerMode+ahead)
+		}
 		return s.e.create(ctx, objectName(s.owner.App, fmt.Sprint(s.owner.Delivery), s.owner.Stage, svc.Name), c, host, ends)
 	})
 	if err != nil {

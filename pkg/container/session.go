@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/api/types/network"
@@ -39,6 +40,8 @@ type Session struct {
 	network string        // name of its own one, or ""
 	ahead   chan struct{} // one place for each started container that waits for its turn
 	leave   func()        // takes this process off the network
+	host    string        // pause made ahead for a service, or ""
+	hosting bool          // it is in use
 
 	mu    sync.Mutex
 	over  bool
@@ -72,6 +75,9 @@ func (e *Engine) Open(ctx context.Context, owner Owner, opts SessionOptions) (*S
 func (s *Session) connect(ctx context.Context) (err error) {
 	if s.opts.Network == Outside {
 		return nil
+	}
+	if adopted, err := s.adopt(ctx); adopted || err != nil {
+		return err
 	}
 	s.network = objectName(s.owner.App, s.owner.Stage) // noted first: an answer may be lost
 	if _, err = s.e.makeNetwork(ctx, s.network, network.CreateOptions{
@@ -116,6 +122,7 @@ func (s *Session) end(ctx context.Context) {
 	defer close(s.gone)
 	defer s.e.left(s)
 	s.steps.Wait()
+	s.linger()
 	s.mu.Lock()
 	lanes := s.lanes
 	s.mu.Unlock()
@@ -126,11 +133,23 @@ func (s *Session) end(ctx context.Context) {
 	for _, l := range lanes {
 		s.e.pool.discard(ctx, l.pause)
 	}
+	s.e.pool.discard(ctx, s.host)
 	if s.leave != nil {
 		s.leave()
 	}
 	if s.network != "" {
 		s.e.trouble(s.e.removeNetwork(ctx, s.network))
+	}
+}
+
+// linger leaves a network alone for a while.
+func (s *Session) linger() {
+	if s.opts.Network != Private || s.e.cfg.Linger <= 0 {
+		return
+	}
+	select {
+	case <-time.After(s.e.cfg.Linger):
+	case <-s.e.closing:
 	}
 }
 
@@ -182,7 +201,7 @@ func (s *Session) pause(ctx context.Context) (string, error) {
 	if s.opts.Network == Outside {
 		return s.e.pool.take(ctx)
 	}
-	id, err := s.e.startPause(ctx, s.network, s.owner.labels(s.e.cfg.Instance, s.id, kindPause))
+	id, err := s.e.startPause(ctx, s.network, "", s.owner.labels(s.e.cfg.Instance, s.id, kindPause))
 	s.e.pool.know(id)
 	return id, err
 }
@@ -195,8 +214,11 @@ func (s *Session) mode(ctx context.Context, spec Step) (container.NetworkMode, *
 	l := s.lane(ctx, spec.Lane)
 	select {
 	case <-l.ready:
-		return container.NetworkMode("container:" + l.pause), l, l.err
+		return container.NetworkMode(containerMode + l.pause), l, l.err
 	case <-ctx.Done():
 		return "", nil, ctx.Err()
 	}
 }
+
+// containerMode begins the network mode of a container that shares another one's.
+const containerMode = "container:"

@@ -34,6 +34,10 @@ type Config struct {
 	DataDir       string `env:"DATA_DIR" envDefault:"/var/lib/millrace"`
 	EngineDataDir string `env:"ENGINE_DATA_DIR"`
 
+	// Ahead keeps a few idle containers and networks ready, so that a delivery need not
+	// wait for them.
+	Ahead bool `env:"AHEAD" envDefault:"true"`
+
 	// Steps of all apps get these, as companies behind a proxy need them.
 	StepCAFile     string            `env:"STEP_CA_FILE"`                            // PEM bundle, all that steps trust
 	StepHTTPProxy  string            `env:"STEP_HTTP_PROXY"`                         // URL

@@ -75,11 +75,12 @@ func Open(ctx context.Context, nc *nats.Conn, name string, cfg Config, log *slog
 	if err != nil {
 		return nil, err
 	}
-	warm := 0 // as many as the engine package thinks best
-	if name == "releaser" || name == "deployer" {
-		warm = -1 // their containers are on networks of their own
+	engine := container.Config{
+		Operator: operator, Instance: cfg.Instance, Process: k.process, Self: host, Linger: linger,
+		Trouble: func(err error) { log.Warn("container", "err", err) },
 	}
-	if k.Engine, err = container.Connect(ctx, container.Config{Operator: operator, Warm: warm, Instance: cfg.Instance, Process: k.process, Self: host, Trouble: func(err error) { log.Warn("container", "err", err) }}); err != nil {
+	engine.Warm, engine.Ahead = cfg.ahead(name)
+	if k.Engine, err = container.Connect(ctx, engine); err != nil {
 		return nil, err
 	}
 	k.telemetry, err = telemetry.Open(ctx, telemetry.Service{Name: "millrace-" + name, Version: Version(), Instance: cfg.Worker}, k.sink(stages[name]))
@@ -153,4 +154,23 @@ func (k *Kit) ready(ctx context.Context, w http.ResponseWriter, r *http.Request)
 	}
 	w.WriteHeader(status)
 	_, _ = w.Write([]byte(text))
+}
+
+// ReleaseHost is the release's name on the network of the environment where it is
+// accepted.
+const ReleaseHost = "app"
+
+// linger is longer than a deployment takes to begin.
+const linger = 2 * time.Second
+
+// ahead is what the engine keeps ready for a service: namespaces for steps, as many as
+// the engine package thinks best, or whole networks where the service has them.
+func (c Config) ahead(name string) (warm int, ahead container.Ahead) {
+	switch {
+	case !c.Ahead, name == "deployer":
+		return -1, ahead
+	case name == "releaser":
+		return -1, container.Ahead{Networks: 1, Host: ReleaseHost}
+	}
+	return 0, ahead
 }

@@ -154,7 +154,7 @@ func (d deployer) deploy(ctx context.Context, p plan, out *event.Deployed) error
 	if err != nil {
 		return errors.Join(err, r.undo(ctx))
 	}
-	d.warn(r.commit(context.WithoutCancel(ctx)))
+	d.warn(d.commit(context.WithoutCancel(ctx), r))
 	return nil
 }
 

@@ -34,7 +34,7 @@ type rollout struct {
 // the host that an old one holds, that one is stopped first, and started again if
 // the new release fails.
 func (d deployer) roll(ctx context.Context, p plan, current string) (*rollout, error) {
-	if _, err := d.kit.Engine.Resolve(ctx, p.image, container.PullMissing); err != nil {
+	if err := d.pull(ctx, p.image); err != nil {
 		return nil, err
 	}
 	r := &rollout{current: current}
@@ -48,6 +48,13 @@ func (d deployer) roll(ctx context.Context, p plan, current string) (*rollout, e
 		return nil, errors.Join(err, r.undo(ctx))
 	}
 	return r, nil
+}
+
+func (d deployer) pull(ctx context.Context, image string) error {
+	ctx, span := d.kit.Tracer.Start(ctx, "pull image")
+	defer span.End()
+	_, err := d.kit.Engine.Resolve(ctx, image, container.PullMissing)
+	return err
 }
 
 // survey finds what runs. A container of this very delivery is left from an attempt
@@ -93,7 +100,13 @@ func (d deployer) launch(ctx context.Context, p plan, r *rollout) error {
 		}
 		r.stopped = append(r.stopped, o)
 	}
-	var err error
+	return d.start(ctx, p, r)
+}
+
+func (d deployer) start(ctx context.Context, p plan, r *rollout) (err error) {
+	ctx, span := d.kit.Tracer.Start(ctx, "start container")
+	defer span.End()
+	docker := p.target.Drivers[0].Docker
 	r.app, err = d.kit.Engine.Start(ctx, container.App{
 		Name:  fmt.Sprintf("%s-%d", p.name(d.kit.Engine.Instance()), p.number),
 		Owner: container.Owner{App: p.app, Delivery: p.number, Stage: event.StageDeploy, Environment: p.environment},
@@ -189,7 +202,9 @@ func (r *rollout) undo(ctx context.Context) error {
 }
 
 // commit removes what was replaced; its image stays for a rollback.
-func (r *rollout) commit(ctx context.Context) error {
+func (d deployer) commit(ctx context.Context, r *rollout) error {
+	ctx, span := d.kit.Tracer.Start(ctx, "remove what was replaced")
+	defer span.End()
 	var errs []error
 	for _, o := range r.old {
 		errs = append(errs, o.Stop(ctx, stopGrace), o.Remove(ctx))

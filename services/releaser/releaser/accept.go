@@ -9,14 +9,12 @@ import (
 	"github.com/millrace-cd/millrace/pkg/container"
 	"github.com/millrace-cd/millrace/pkg/event"
 	"github.com/millrace-cd/millrace/pkg/pipeline"
+	"github.com/millrace-cd/millrace/pkg/service"
 	"github.com/millrace-cd/millrace/pkg/snapshot"
 	"github.com/millrace-cd/millrace/pkg/stage"
 	"github.com/millrace-cd/millrace/pkg/step"
 	"github.com/millrace-cd/millrace/pkg/workspace"
 )
-
-// host is the release's name on the network of its environment.
-const host = "app"
 
 // accept assembles the image, starts it by its digest and runs the acceptance tests
 // against it. It returns the image's name, which nobody else knows. The environment is
@@ -36,6 +34,8 @@ func (r releaser) accept(ctx context.Context, j stage.Job[event.Built], file *pi
 		return err
 	})
 	all.Go(func() (err error) {
+		ctx, span := r.kit.Tracer.Start(ctx, "make environment")
+		defer span.End()
 		session, err = r.kit.Engine.Open(ctx, owner, container.SessionOptions{Network: container.Private, Services: hosts(steps)})
 		return err
 	})
@@ -62,12 +62,14 @@ func (r releaser) accept(ctx context.Context, j stage.Job[event.Built], file *pi
 func (r releaser) start(ctx context.Context, session *container.Session, attempt int, internal string, release *pipeline.Release) error {
 	ctx, span := r.kit.Tracer.Start(ctx, "start release")
 	defer span.End()
-	image, err := r.kit.Engine.Resolve(ctx, internal, container.PullMissing)
+	pulling, pull := r.kit.Tracer.Start(ctx, "pull image")
+	image, err := r.kit.Engine.Resolve(pulling, internal, container.PullMissing)
+	pull.End()
 	if err != nil {
 		return err
 	}
 	_, err = session.Service(ctx, container.Service{
-		Name: host, Attempt: attempt, Image: image.Pinned, Env: release.Environment.Env,
+		Name: service.ReleaseHost, Attempt: attempt, Image: image.Pinned, Env: release.Environment.Env,
 		Limits: step.Limits(release.Environment.Resources), Ready: step.Probe(release.Ready),
 	})
 	if unready := new(container.NotReady); errors.As(err, &unready) {
@@ -86,7 +88,7 @@ func acceptance(file *pipeline.File) []pipeline.Step {
 
 // hosts are the names that resolve in the release's environment.
 func hosts(steps []pipeline.Step) []string {
-	names := []string{host}
+	names := []string{service.ReleaseHost}
 	for _, s := range steps {
 		names = append(names, s.ServiceOrder...)
 	}
