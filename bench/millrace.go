@@ -29,19 +29,20 @@ type millrace struct {
 	bus      *bus.Bus
 }
 
-func startMillrace(ctx context.Context, binary string) (*millrace, error) {
+// startMillrace runs the binary with these settings in its environment.
+func startMillrace(ctx context.Context, binary, instance string, settings ...string) (*millrace, error) {
 	dir, err := os.MkdirTemp("", "millrace-bench-*")
 	if err != nil {
 		return nil, err
 	}
 	m := &millrace{dir: dir}
-	if err := m.start(ctx, binary); err != nil {
+	if err := m.start(ctx, binary, instance, settings); err != nil {
 		return nil, errors.Join(err, m.stop())
 	}
 	return m, nil
 }
 
-func (m *millrace) start(ctx context.Context, binary string) error {
+func (m *millrace) start(ctx context.Context, binary, instance string, settings []string) error {
 	natsPort, registryPort, err := freePorts()
 	if err != nil {
 		return err
@@ -50,7 +51,8 @@ func (m *millrace) start(ctx context.Context, binary string) error {
 	if m.log, err = os.Create(filepath.Join(m.dir, "log")); err != nil {
 		return err
 	}
-	m.cmd = exec.Command(binary, "up", "--data", filepath.Join(m.dir, "data"), "--nats-port", natsPort, "--registry-port", registryPort, "--instance", "bench", "--purge")
+	m.cmd = exec.Command(binary, "up", "--data", filepath.Join(m.dir, "data"), "--nats-port", natsPort, "--registry-port", registryPort, "--instance", instance, "--purge")
+	m.cmd.Env = append(m.cmd.Environ(), settings...)
 	m.cmd.Stdout, m.cmd.Stderr = m.log, m.log
 	if err := m.cmd.Start(); err != nil {
 		return err

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -14,8 +15,13 @@ import (
 )
 
 // stages measures test stages of trivial steps, beside as many "docker run --rm" one
-// after another.
-func stages(ctx context.Context, m *millrace, rounds int) error {
+// after another, and what it takes to reuse a verdict.
+func stages(ctx context.Context, binary string, rounds int) (err error) {
+	m, err := startMillrace(ctx, binary, "bench")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, m.stop()) }()
 	fmt.Printf("\na test stage, from its begin to its result, beside docker run --rm of each step, medians of %d\n", rounds)
 	for _, c := range []struct {
 		steps, megabytes int
@@ -30,7 +36,7 @@ func stages(ctx context.Context, m *millrace, rounds int) error {
 		}
 		fmt.Printf("  %-24s millrace %5d ms   docker run %5d ms   %.2f x\n", what, ours.Milliseconds(), theirs.Milliseconds(), ratio(ours, theirs))
 	}
-	return nil
+	return reuse(ctx, m)
 }
 
 func stage(ctx context.Context, m *millrace, steps, megabytes, rounds int) (ours, theirs time.Duration, err error) {

@@ -21,6 +21,7 @@ import (
 	"github.com/millrace-cd/millrace/pkg/container"
 	"github.com/millrace-cd/millrace/pkg/delivery"
 	"github.com/millrace-cd/millrace/pkg/event"
+	"github.com/millrace-cd/millrace/pkg/service"
 )
 
 func (a *app) demo() *cobra.Command {
@@ -197,7 +198,11 @@ func (d *demo) sample(ctx context.Context) (err error) {
 
 // start starts Millrace; others reach its NATS only where it is kept.
 func (d *demo) start(ctx context.Context) error {
-	o := embedded.Options{Dir: filepath.Join(d.dir, "data"), Protocols: []string{"file"}, Instance: d.instance, Log: d.serviceLog(d.verbose)}
+	settings, err := service.Parse[service.Config]()
+	if err != nil {
+		return usage(err, "")
+	}
+	o := embedded.Options{Settings: settings, Dir: filepath.Join(d.dir, "data"), Protocols: []string{"file"}, Instance: d.instance, Log: d.serviceLog(d.verbose)}
 	if err := os.Mkdir(o.Dir, 0o700); err != nil {
 		return err
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/millrace-cd/millrace/pkg/bus"
 	"github.com/millrace-cd/millrace/pkg/delivery"
 	"github.com/millrace-cd/millrace/pkg/event"
+	"github.com/millrace-cd/millrace/pkg/service"
 )
 
 // upOptions are the flags of up.
@@ -60,8 +61,12 @@ func (a *app) runUp(ctx context.Context, o upOptions) error {
 		return err
 	}
 	defer unlock()
+	settings, err := service.Parse[service.Config]()
+	if err != nil {
+		return usage(err, "")
+	}
 	options := embedded.Options{
-		Dir: o.data, Protocols: []string{"https", "ssh", "file"}, Instance: o.instance, Concurrency: o.concurrency, Log: a.serviceLog(o.verbose),
+		Settings: settings, Dir: o.data, Protocols: []string{"https", "ssh", "file"}, Instance: o.instance, Concurrency: o.concurrency, Log: a.serviceLog(o.verbose),
 	}
 	if options.NATSAddr, err = loopback(ctx, o.natsPort); err != nil {
 		return err

@@ -35,6 +35,9 @@ type Options struct {
 	Concurrency  int      // deliveries a service works on at the same time; 2 by default
 	Grace        time.Duration
 	Log          *slog.Logger
+
+	// Settings are of all services; where things are and who may reach them stands above.
+	Settings service.Config
 }
 
 // Embedded is a running Millrace.
@@ -123,10 +126,7 @@ func launch[C any](ctx context.Context, e *Embedded, o Options, connect dialer, 
 	if err != nil {
 		return err
 	}
-	k, err := service.Open(ctx, nc, name, service.Config{
-		Registry: e.Registry, DataDir: filepath.Join(o.Dir, "data"), Instance: o.Instance, Concurrency: o.Concurrency, Grace: o.Grace,
-		Worker: name, LogFormat: "text",
-	}, o.Log.With("service", name))
+	k, err := service.Open(ctx, nc, name, e.settings(o, name), o.Log.With("service", name))
 	if err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}
@@ -138,6 +138,15 @@ func launch[C any](ctx context.Context, e *Embedded, o Options, connect dialer, 
 		}
 	})
 	return nil
+}
+
+// settings are those of one service.
+func (e *Embedded) settings(o Options, name string) service.Config {
+	c := o.Settings
+	c.Registry, c.RegistryPublic, c.RegistryInsecure = e.Registry, "", false
+	c.DataDir, c.EngineDataDir = filepath.Join(o.Dir, "data"), ""
+	c.Instance, c.Concurrency, c.Grace, c.Worker = o.Instance, o.Concurrency, o.Grace, name
+	return c
 }
 
 // Failed gets an error for each service that could not go on.
