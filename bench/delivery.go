@@ -12,8 +12,8 @@ import (
 const rest = 5 * time.Second
 
 // deliveries measures commit to healthy container three ways in turn: by a Millrace that
-// had a moment to make things ahead, by one that makes nothing ahead, and by git and
-// docker commands one after another.
+// had a moment to make the release's environment ahead (warm), by one that never does
+// (cold), and by git and docker commands one after another.
 func deliveries(ctx context.Context, binary string, rounds int) (err error) {
 	warm, err := startMillrace(ctx, binary, "bench")
 	if err != nil {

@@ -52,8 +52,8 @@ type Config struct {
 	// container means that the process runs on the engine's host.
 	Self string
 
-	// Warm is how many pause containers are kept ready. 0 means one for
-	// each core, from 2 to 8; less means none.
+	// Warm is how many pause containers are kept ready. 0 means two for
+	// each core, from 4 to 16; less means none.
 	Warm int
 
 	// Ahead is which networks are kept ready; none by default.
@@ -106,6 +106,7 @@ type Engine struct {
 	mu       sync.Mutex
 	closed   bool
 	closing  chan struct{}       // closed with it
+	idle     chan struct{}       // closed while no session is open
 	sessions map[string]*Session // open ones by ID
 	work     sync.WaitGroup      // of sessions that are being closed
 }
@@ -148,14 +149,15 @@ func assemble(ctx context.Context, api *client.Client, cfg Config, info Info) (*
 		cfg.Starts = 2 * info.CPUs
 	}
 	if cfg.Warm == 0 {
-		cfg.Warm = min(max(2, info.CPUs), 8) // one for each step that runs beside others
+		cfg.Warm = min(max(4, 2*info.CPUs), 16) // for two deliveries with steps side by side
 	}
 	if cfg.Process == "" {
 		cfg.Process = random(8)
 	}
-	e := &Engine{api: api, cfg: cfg, info: info, sessions: map[string]*Session{}, closing: make(chan struct{})}
+	e := &Engine{api: api, cfg: cfg, info: info, sessions: map[string]*Session{}, closing: make(chan struct{}), idle: make(chan struct{})}
 	e.starts = make(chan struct{}, cfg.Starts)
 	e.self = e.findSelf(ctx, cfg.Self)
+	close(e.idle)
 	e.pool = newPool(e, max(0, cfg.Warm))
 	e.ready = newReadyNetworks(e, cfg.Ahead.Networks)
 	return e, nil
@@ -237,6 +239,9 @@ func (e *Engine) opened(s *Session) error {
 	if e.closed {
 		return ErrClosed
 	}
+	if len(e.sessions) == 0 {
+		e.idle = make(chan struct{})
+	}
 	e.sessions[s.id] = s
 	e.work.Add(1)
 	return nil
@@ -247,5 +252,15 @@ func (e *Engine) left(s *Session) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	delete(e.sessions, s.id)
+	if len(e.sessions) == 0 {
+		close(e.idle)
+	}
 	e.work.Done()
+}
+
+// quiet is closed while no session is open.
+func (e *Engine) quiet() <-chan struct{} {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.idle
 }

@@ -22,7 +22,7 @@ type pool struct {
 func newPool(e *Engine, size int) *pool {
 	p := &pool{e: e, alive: map[string]bool{}}
 	p.spares = spares[string]{
-		make: p.pause, drop: p.discard, good: e.runs,
+		make: p.pause, drop: p.discard, good: e.runs, quiet: e.quiet,
 		failed: func(err error) { e.trouble(fmt.Errorf("fill pool of pause containers: %w", err)) },
 	}
 	p.keep(size)

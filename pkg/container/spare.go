@@ -15,6 +15,8 @@ type spares[T any] struct {
 	good func(ctx context.Context, spare T) bool
 	// drop removes one.
 	drop func(ctx context.Context, spare T)
+	// quiet is closed while nothing else is to do. It may be nil.
+	quiet func() <-chan struct{}
 	// failed is told why the filler could not make one.
 	failed func(error)
 
@@ -26,9 +28,8 @@ type spares[T any] struct {
 }
 
 // calm is how long nobody has to take anything before the filler makes more: that takes
-// time from the stages that come next. Under constant load nothing is made ahead, which
-// would gain nothing there.
-const calm = 2 * time.Second
+// time from the stages that come next.
+const calm = 1500 * time.Millisecond
 
 // keep begins to keep so many ready.
 func (s *spares[T]) keep(size int) {
@@ -85,7 +86,8 @@ func (s *spares[T]) fill() {
 	}
 }
 
-// wait sleeps until one was taken and all is calm, or all is over.
+// wait sleeps until one was taken and all is calm, or all were and the engine has time,
+// or all is over.
 func (s *spares[T]) wait(ctx context.Context) (more bool) {
 	select {
 	case <-s.took:
@@ -93,8 +95,14 @@ func (s *spares[T]) wait(ctx context.Context) (more bool) {
 		return false
 	}
 	for pause := time.NewTimer(calm); ; pause.Reset(calm) {
+		var quiet <-chan struct{}
+		if s.quiet != nil && len(s.warm) == 0 {
+			quiet = s.quiet()
+		}
 		select {
 		case <-s.took:
+		case <-quiet:
+			return true
 		case <-pause.C:
 			return true
 		case <-ctx.Done():

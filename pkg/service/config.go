@@ -34,8 +34,8 @@ type Config struct {
 	DataDir       string `env:"DATA_DIR" envDefault:"/var/lib/millrace"`
 	EngineDataDir string `env:"ENGINE_DATA_DIR"`
 
-	// Ahead keeps a few idle containers and networks ready, so that a delivery need not
-	// wait for them.
+	// Ahead keeps an environment ready for the next release to be accepted in, so that a
+	// delivery need not wait for its network: two idle containers.
 	Ahead bool `env:"AHEAD" envDefault:"true"`
 
 	// Steps of all apps get these, as companies behind a proxy need them.

@@ -167,10 +167,10 @@ const linger = 2 * time.Second
 // the engine package thinks best, or whole networks where the service has them.
 func (c Config) ahead(name string) (warm int, ahead container.Ahead) {
 	switch {
-	case !c.Ahead, name == "deployer":
-		return -1, ahead
-	case name == "releaser":
+	case name == "releaser" && c.Ahead:
 		return -1, container.Ahead{Networks: 1, Host: ReleaseHost}
+	case name == "releaser", name == "deployer":
+		return -1, ahead
 	}
 	return 0, ahead
 }
