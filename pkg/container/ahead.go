@@ -33,7 +33,7 @@ type readyNetworks struct {
 func newReadyNetworks(e *Engine, size int) *readyNetworks {
 	n := &readyNetworks{e: e}
 	n.spares = spares[*readyNetwork]{
-		make: n.build, good: n.runs, drop: n.remove,
+		make: n.build, good: n.runs, drop: n.remove, quiet: e.quiet,
 		failed: func(err error) { e.trouble(fmt.Errorf("make a network ahead: %w", err)) },
 	}
 	n.keep(size)

@@ -15,7 +15,7 @@ type spares[T any] struct {
 	good func(ctx context.Context, spare T) bool
 	// drop removes one.
 	drop func(ctx context.Context, spare T)
-	// quiet is closed while nothing else is to do. It may be nil.
+	// quiet is closed while no session is open.
 	quiet func() <-chan struct{}
 	// failed is told why the filler could not make one.
 	failed func(error)
@@ -27,9 +27,13 @@ type spares[T any] struct {
 	once sync.Once // of close
 }
 
-// calm is how long nobody has to take anything before the filler makes more: that takes
-// time from the stages that come next.
-const calm = 1500 * time.Millisecond
+// When the filler makes more, which takes time from the steps that run: when no session is
+// open and nobody has taken anything for a while, or the last one is gone; and under
+// constant load after a longer while.
+const (
+	calm = 1500 * time.Millisecond
+	late = 10 * time.Second
+)
 
 // keep begins to keep so many ready.
 func (s *spares[T]) keep(size int) {
@@ -86,24 +90,27 @@ func (s *spares[T]) fill() {
 	}
 }
 
-// wait sleeps until one was taken and all is calm, or all were and the engine has time,
-// or all is over.
+// wait sleeps until one was taken and it is time to make more, or all is over.
 func (s *spares[T]) wait(ctx context.Context) (more bool) {
 	select {
 	case <-s.took:
 	case <-ctx.Done():
 		return false
 	}
-	for pause := time.NewTimer(calm); ; pause.Reset(calm) {
+	last, pause, again := time.After(late), time.After(calm), false
+	for {
 		var quiet <-chan struct{}
-		if s.quiet != nil && len(s.warm) == 0 {
+		if again || len(s.warm) == 0 {
 			quiet = s.quiet()
 		}
 		select {
 		case <-s.took:
+			last, pause, again = time.After(late), time.After(calm), false
+		case <-pause:
+			again = true
 		case <-quiet:
 			return true
-		case <-pause.C:
+		case <-last:
 			return true
 		case <-ctx.Done():
 			return false
