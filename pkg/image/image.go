@@ -1,15 +1,14 @@
-// Package image assembles release images without a daemon: a base and one layer of
-// files.
+// Package image assembles release images without a daemon: a base and layers of
+// files. What an engine built it makes reproducible, and it tells what is in an
+// image.
 //
-// The image depends on nothing but its base, its files and its settings: assembled
+// An image depends on nothing but its base, its files and its settings: assembled
 // again, on another day and machine, it has the same digest. Layers of the base are
 // taken as they are.
 package image
 
 import (
-	"compress/gzip"
 	"fmt"
-	"io"
 	"maps"
 	"slices"
 	"strconv"
@@ -18,7 +17,6 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
-	"github.com/google/go-containerregistry/pkg/v1/tarball"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 )
 
@@ -34,6 +32,7 @@ type Settings struct {
 	Env              map[string]string
 	Labels           map[string]string // on the image's configuration and, as annotations, on its manifest
 	Volumes          []string
+	Healthcheck      *v1.HealthConfig // see [Healthcheck]
 	Created          time.Time
 }
 
@@ -43,32 +42,44 @@ func Scratch() v1.Image {
 	return mutate.ConfigMediaType(i, types.OCIConfigJSON)
 }
 
-// Assemble puts a layer on base. Layer opens its tar, which has to give the same
-// bytes each time.
-func Assemble(base v1.Image, layer func() (io.ReadCloser, error), s Settings) (v1.Image, error) {
+// Assemble puts layers on base, the first one lowest. The layers have to stay open
+// until the image was stored.
+func Assemble(base v1.Image, layers []*Layer, s Settings) (v1.Image, error) {
 	kind, err := base.MediaType()
 	if err != nil {
 		return nil, fmt.Errorf("read base image: %w", err)
 	}
-	layerType := types.OCILayer
-	if kind == types.DockerManifestSchema2 {
-		layerType = types.DockerLayer
-	}
-	// Level 1 takes a third of the default's time and is read by every engine.
-	files, err := tarball.LayerFromOpener(layer, tarball.WithCompressionLevel(gzip.BestSpeed), tarball.WithMediaType(layerType))
-	if err != nil {
-		return nil, fmt.Errorf("pack layer: %w", err)
-	}
 	created := v1.Time{Time: s.Created.UTC()}
-	out, err := mutate.Append(base, mutate.Addendum{Layer: files, MediaType: layerType, History: v1.History{Created: created, CreatedBy: "millrace"}})
+	var adds []mutate.Addendum
+	for _, l := range layers {
+		adds = append(adds, mutate.Addendum{Layer: l, MediaType: layerType(kind), History: v1.History{Created: created, CreatedBy: "millrace"}})
+	}
+	out, err := mutate.Append(base, adds...)
 	if err != nil {
-		return nil, fmt.Errorf("add layer: %w", err)
+		return nil, fmt.Errorf("add layers: %w", err)
 	}
 	config, err := out.ConfigFile()
 	if err != nil {
 		return nil, fmt.Errorf("read base image: %w", err)
 	}
-	if out, err = mutate.ConfigFile(out, s.apply(config.DeepCopy(), created)); err != nil {
+	return s.configure(out, config.DeepCopy())
+}
+
+func layerType(image types.MediaType) types.MediaType {
+	if image == types.DockerManifestSchema2 {
+		return types.DockerLayer
+	}
+	return types.OCILayer
+}
+
+// configure gives an image its configuration, with the settings in it.
+func (s Settings) configure(img v1.Image, config *v1.ConfigFile) (v1.Image, error) {
+	out, err := mutate.ConfigFile(img, s.apply(config, v1.Time{Time: s.Created.UTC()}))
+	if err != nil {
+		return nil, fmt.Errorf("configure image: %w", err)
+	}
+	kind, err := out.MediaType()
+	if err != nil {
 		return nil, fmt.Errorf("configure image: %w", err)
 	}
 	if kind == types.DockerManifestSchema2 || len(s.Labels) == 0 {
@@ -100,6 +111,9 @@ func (s Settings) apply(c *v1.ConfigFile, created v1.Time) *v1.ConfigFile {
 	}
 	for k, v := range s.Labels {
 		put(&run.Labels, k, v)
+	}
+	if s.Healthcheck != nil {
+		run.Healthcheck = s.Healthcheck
 	}
 	run.Env = mergeEnv(run.Env, s.Env)
 	return c

@@ -12,7 +12,6 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
 	"github.com/millrace-cd/millrace/pkg/archive"
@@ -90,15 +89,7 @@ func (s *Store) Put(ctx context.Context, up Upload) (event.Blob, error) {
 		return event.Blob{}, err
 	}
 	public := s.Repository(up.App, up.Kind)
-	err = s.push(ctx, repo.Digest(digest.String()), func(p *remote.Pusher) error {
-		for _, l := range []v1.Layer{m.layer, m.config} {
-			if err := p.Upload(ctx, repo, l); err != nil {
-				return err
-			}
-		}
-		return p.Put(ctx, repo.Digest(digest.String()), m)
-	})
-	if err != nil {
+	if err := s.deliver(ctx, repo, bundle{digest: digest, manifest: m, blobs: m.blobs}); err != nil {
 		return event.Blob{}, fmt.Errorf("store %s of %d bytes in %s: %w", up.Kind, up.Tar.Size, public, err)
 	}
 	return event.Blob{Repository: public, Digest: digest.String(), Files: up.Tar.Stats.Files, Bytes: up.Tar.Stats.Bytes}, nil
@@ -147,9 +138,9 @@ func (s *Store) manifest(ctx context.Context, blob event.Blob) (name.Repository,
 	if _, err := v1.NewHash(blob.Digest); err != nil {
 		return name.Repository{}, nil, fmt.Errorf("get %s: %w", at, err)
 	}
-	got, err := s.puller.Get(ctx, repo.Digest(blob.Digest))
+	got, err := s.get(ctx, repo.Digest(blob.Digest))
 	if err != nil {
-		return name.Repository{}, nil, fmt.Errorf("get %s: %w", at, explain(err))
+		return name.Repository{}, nil, fmt.Errorf("get %s: %w", at, err)
 	}
 	m, err := v1.ParseManifest(bytes.NewReader(got.Manifest))
 	if err != nil {
@@ -169,30 +160,38 @@ func (s *Store) internal(app string, kind Kind) (name.Repository, error) {
 	return name.Repository{}, fmt.Errorf("kind %q of blob is not known", kind)
 }
 
-// manifest is what [Store.Put] stores.
+// manifest is a manifest that is ours, with what it names.
 type manifest struct {
-	raw           []byte
-	layer, config blobLayer
+	raw   []byte
+	blobs []v1.Layer
 }
 
 func newManifest(up Upload) (*manifest, error) {
 	prefix := "application/vnd.millrace." + string(up.Kind)
-	layer, err := v1.NewHash(up.Tar.Digest)
+	digest, err := v1.NewHash(up.Tar.Digest)
 	if err != nil {
 		return nil, fmt.Errorf("digest of tar: %w", err)
 	}
-	m := &manifest{
-		layer:  blobLayer{digest: layer, size: up.Tar.Size, mediaType: types.MediaType(prefix + ".v1.tar"), open: up.Tar.Open},
-		config: bytesLayer([]byte(emptyJSON), emptyType),
-	}
+	layer := blobLayer{digest: digest, size: up.Tar.Size, mediaType: types.MediaType(prefix + ".v1.tar"), open: up.Tar.Open}
+	config := bytesLayer([]byte(emptyJSON), emptyType)
 	if up.Config != nil {
-		m.config = bytesLayer(up.Config, types.MediaType(prefix+".files.v1+json"))
+		config = bytesLayer(up.Config, types.MediaType(prefix+".files.v1+json"))
 	}
-	m.raw, err = json.Marshal(v1.Manifest{
-		SchemaVersion: 2, MediaType: types.OCIManifestSchema1, ArtifactType: prefix + ".v1",
-		Config: m.config.descriptor(), Layers: []v1.Descriptor{m.layer.descriptor()}, Annotations: up.Annotations,
-	})
-	return m, err
+	return assemble(v1.Manifest{ArtifactType: prefix + ".v1", Annotations: up.Annotations}, config, layer)
+}
+
+// assemble completes a manifest with what it names.
+func assemble(m v1.Manifest, config blobLayer, layers ...blobLayer) (*manifest, error) {
+	m.SchemaVersion, m.MediaType, m.Config = 2, types.OCIManifestSchema1, config.descriptor()
+	out := &manifest{}
+	for _, l := range layers {
+		m.Layers = append(m.Layers, l.descriptor())
+		out.blobs = append(out.blobs, l)
+	}
+	out.blobs = append(out.blobs, config)
+	var err error
+	out.raw, err = json.Marshal(m)
+	return out, err
 }
 
 func (m *manifest) RawManifest() ([]byte, error)        { return m.raw, nil }

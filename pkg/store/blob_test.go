@@ -138,10 +138,16 @@ func TestGetSeesCorruption(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			f := serve(t, swapped(tt.part, tt.change)(inMemory(t)))
-			s := openStore(t, Config{Registry: f.host()})
-			blob := put(t, s, Upload{App: "shop", Kind: Artifact, Tar: tarOf(t, "hello")})
-			_, err := get(t.Context(), s, blob)
+			handler := inMemory(t)
+			good, bad := serve(t, handler), serve(t, swapped(tt.part, tt.change)(handler))
+			up := Upload{App: "shop", Kind: Artifact, Tar: tarOf(t, "hello")}
+			put(t, openStore(t, Config{Registry: good.host()}), up)
+			s := openStore(t, Config{Registry: bad.host()})
+			blob, err := s.Describe(up)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, err = get(t.Context(), s, blob)
 			if !errors.Is(err, ErrCorrupt) || strings.Count(err.Error(), "sha256:") < 2 && name != "longer tar" { // which is not read to its end
 				t.Errorf("error is %v, want ErrCorrupt with both digests", err)
 			}

@@ -2,129 +2,226 @@ package store
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"runtime"
+	"strings"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/partial"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 )
+
+// maxConfig bounds an image's configuration, which is read into memory.
+const maxConfig = 8 << 20
 
 // Image reads an image of any registry, for linux and this machine's
 // architecture where there are several. Layers are fetched when they are read,
 // under ctx, and not at all when the image is pushed to the registry that has
 // them. The error wraps [ErrMissing] where there is no such image.
 func (s *Store) Image(ctx context.Context, ref string) (v1.Image, error) {
+	return s.ImageFor(ctx, ref, "")
+}
+
+// ImageFor is [Store.Image] for a platform, os/arch or os/arch/variant. The error
+// wraps [ErrPlatform] where the image is for others only. With the platform "" an
+// image that is alone is taken, whatever it is for.
+func (s *Store) ImageFor(ctx context.Context, ref, platform string) (v1.Image, error) {
 	r, err := s.names.reference(ref)
 	if err != nil {
 		return nil, err
 	}
-	got, err := s.puller.Get(ctx, r)
+	want, err := parsePlatform(platform)
 	if err != nil {
-		return nil, fmt.Errorf("get image %s: %w", ref, explain(err))
+		return nil, err
 	}
-	img, err := got.Image()
+	got, err := s.get(ctx, r)
 	if err != nil {
-		return nil, fmt.Errorf("get image %s: %w", ref, explain(err))
+		return nil, fmt.Errorf("get image %s: %w", ref, err)
+	}
+	img, err := s.choose(r.Context(), got, want, platform == "")
+	if err != nil {
+		return nil, fmt.Errorf("get image %s: %w", ref, err)
 	}
 	return img, nil
+}
+
+func parsePlatform(platform string) (v1.Platform, error) {
+	if platform == "" {
+		return v1.Platform{OS: "linux", Architecture: runtime.GOARCH}, nil
+	}
+	p, err := v1.ParsePlatform(platform)
+	if err != nil || p.OS == "" || p.Architecture == "" || p.OSVersion != "" || strings.Count(platform, "/") > 2 {
+		return v1.Platform{}, fmt.Errorf("platform %.80q: want os/arch or os/arch/variant, such as linux/arm64", platform)
+	}
+	return *p, nil
+}
+
+// choose takes the image for a platform out of what a reference stands for.
+func (s *Store) choose(repo name.Repository, got *remote.Descriptor, want v1.Platform, lenient bool) (v1.Image, error) {
+	if !got.MediaType.IsIndex() {
+		img, err := got.Image()
+		if err != nil {
+			return nil, s.explain(repo, err)
+		}
+		return img, s.check(repo, img, want, lenient)
+	}
+	index, err := got.ImageIndex()
+	if err != nil {
+		return nil, s.explain(repo, err)
+	}
+	m, err := index.IndexManifest()
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrCorrupt, err)
+	}
+	digest, err := pick(m.Manifests, want)
+	if err != nil {
+		return nil, err
+	}
+	img, err := index.Image(digest)
+	if err != nil {
+		return nil, s.explain(repo, err)
+	}
+	return img, s.check(repo, img, want, true)
+}
+
+// check looks at what would be read into memory, and at the platform.
+func (s *Store) check(repo name.Repository, img v1.Image, want v1.Platform, lenient bool) error {
+	m, err := img.Manifest()
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrCorrupt, err)
+	}
+	if m.Config.Size > maxConfig {
+		return fmt.Errorf("%w: its configuration has %d bytes, at most %d are read", ErrTooLarge, m.Config.Size, maxConfig)
+	}
+	if lenient {
+		return nil
+	}
+	config, err := img.ConfigFile()
+	if err != nil {
+		return s.explain(repo, err)
+	}
+	if is := config.Platform(); !fits(*is, want) {
+		return fmt.Errorf("%w: it is for %s alone, not for %s", ErrPlatform, is, want)
+	}
+	return nil
+}
+
+// pick is the first image for the platform.
+func pick(manifests []v1.Descriptor, want v1.Platform) (v1.Hash, error) {
+	var others []string
+	for _, d := range manifests {
+		switch {
+		case d.Platform == nil || !d.MediaType.IsImage() || d.Platform.OS == "unknown": // as attestations are
+		case fits(*d.Platform, want):
+			return d.Digest, nil
+		case len(others) < 20:
+			others = append(others, d.Platform.String())
+		}
+	}
+	return v1.Hash{}, fmt.Errorf("%w: it is for %s, not for %s", ErrPlatform, strings.Join(others, ", "), want)
+}
+
+// fits compares platforms. arm64 has one variant that matters, and few name it.
+func fits(is, want v1.Platform) bool {
+	if is.OS != want.OS || is.Architecture != want.Architecture {
+		return false
+	}
+	return want.Variant == "" || is.Variant == want.Variant || want.Architecture == "arm64" && want.Variant == "v8" && is.Variant == ""
 }
 
 // PushImage stores an image of an app, without a tag, and gives its public name
 // by digest. Blobs that come from a repository of the registry are mounted.
 func (s *Store) PushImage(ctx context.Context, app string, img v1.Image) (string, error) {
+	return s.pushBundles(ctx, app, func() ([]bundle, error) { return ofImage(img) })
+}
+
+// PushIndex stores the images of an index like [Store.PushImage], and then the
+// index.
+func (s *Store) PushIndex(ctx context.Context, app string, index v1.ImageIndex) (string, error) {
+	return s.pushBundles(ctx, app, func() ([]bundle, error) { return ofIndex(index, 0) })
+}
+
+func (s *Store) pushBundles(ctx context.Context, app string, list func() ([]bundle, error)) (string, error) {
 	repo, err := s.internal(app, Image)
 	if err != nil {
 		return "", err
 	}
-	digest, err := img.Digest()
+	bundles, err := list()
 	if err != nil {
-		return "", fmt.Errorf("digest of image: %w", err)
+		return "", fmt.Errorf("read image: %w", err)
 	}
-	r, public := repo.Digest(digest.String()), s.Repository(app, Image)
-	if err := s.push(ctx, r, func(p *remote.Pusher) error { return p.Push(ctx, r, img) }); err != nil {
+	digest, public := bundles[len(bundles)-1].digest, s.Repository(app, Image)
+	if err := s.deliver(ctx, repo, bundles...); err != nil {
 		return "", fmt.Errorf("store image %s in %s: %w", digest, public, err)
 	}
 	return public + "@" + digest.String(), nil
 }
 
-// Publish brings an image from its name by digest to another repository, of this
-// or another registry, unchanged, and then tags it there. Within a registry no
-// blob is sent, they are mounted.
-//
-// A tag that stands for another image is moved if move is true, or else the error
-// wraps [ErrTaken] and nothing is written. Registries have no way to do both at
-// once: who tags at the same moment wins or loses.
-func (s *Store) Publish(ctx context.Context, from, to string, tags []string, move bool) (string, error) {
-	source, err := s.byDigest(from)
-	if err != nil {
-		return "", err
-	}
-	repo, err := s.names.repository(to)
-	if err != nil {
-		return "", err
-	}
-	missing, err := s.check(ctx, repo, tags, source.DigestStr(), move)
-	if err != nil {
-		return "", fmt.Errorf("publish %s: %w", to, err)
-	}
-	got, err := s.puller.Get(ctx, source)
-	if err != nil {
-		return "", fmt.Errorf("publish %s: get %s: %w", to, from, explain(err))
-	}
-	target := repo.Digest(source.DigestStr())
-	if err := s.push(ctx, target, func(p *remote.Pusher) error { return p.Push(ctx, target, got) }); err != nil {
-		return "", fmt.Errorf("publish %s: %w", to, err)
-	}
-	for _, tag := range missing {
-		if err := s.tag(ctx, tag, got); err != nil {
-			return "", fmt.Errorf("publish %s: %w", to, err)
-		}
-	}
-	return to + "@" + source.DigestStr(), nil
-}
-
-func (s *Store) byDigest(ref string) (name.Digest, error) {
-	r, err := s.names.reference(ref)
-	if err != nil {
-		return name.Digest{}, err
-	}
-	d, ok := r.(name.Digest)
-	if !ok {
-		return name.Digest{}, fmt.Errorf("image %.200q is not named by digest", ref)
-	}
-	return d, nil
-}
-
-// check tells which tags do not stand for the digest yet.
-func (s *Store) check(ctx context.Context, repo name.Repository, tags []string, digest string, move bool) (missing []name.Tag, err error) {
-	for _, t := range tags {
-		tag, err := name.NewTag(repo.Name()+":"+t, s.names.options(repo.Name())...)
+// ofDescriptor lists what a reference stands for, the whole last.
+func ofDescriptor(got *remote.Descriptor) ([]bundle, error) {
+	if got.MediaType.IsIndex() {
+		index, err := got.ImageIndex()
 		if err != nil {
-			return nil, fmt.Errorf("tag %.200q: %w", t, err)
+			return nil, err
 		}
-		have, err := s.digest(ctx, tag)
-		switch {
-		case errors.Is(err, ErrMissing) || err != nil && forbidden(err):
-			missing = append(missing, tag)
-		case err != nil:
-			return nil, fmt.Errorf("look up tag %s: %w", t, err)
-		case have.String() != digest && !move:
-			return nil, fmt.Errorf("%w: %s stands for %s, not for %s", ErrTaken, t, have, digest)
-		case have.String() != digest:
-			missing = append(missing, tag)
-		}
+		return ofIndex(index, 0)
 	}
-	return missing, nil
+	img, err := got.Image()
+	if err != nil {
+		return nil, err
+	}
+	return ofImage(img)
 }
 
-func (s *Store) tag(ctx context.Context, tag name.Tag, got *remote.Descriptor) error {
-	pusher, err := s.sender(1)
+func ofImage(img v1.Image) ([]bundle, error) {
+	digest, err := img.Digest()
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if err := pusher.Put(ctx, tag, got); err != nil {
-		return fmt.Errorf("tag %s: %w", tag.TagStr(), explain(err))
+	layers, err := img.Layers()
+	if err != nil {
+		return nil, err
 	}
-	return nil
+	config, err := partial.ConfigLayer(img)
+	if err != nil {
+		return nil, err
+	}
+	return []bundle{{digest: digest, manifest: img, blobs: append(layers, config)}}, nil
+}
+
+const (
+	maxNesting = 4   // indexes within indexes
+	maxImages  = 256 // in an index
+)
+
+func ofIndex(index v1.ImageIndex, depth int) (bundles []bundle, err error) {
+	children, err := partial.Manifests(index)
+	if err != nil {
+		return nil, err
+	}
+	if depth == maxNesting || len(children) > maxImages {
+		return nil, fmt.Errorf("%w: an index of over %d images or %d levels", ErrTooLarge, maxImages, maxNesting)
+	}
+	digest, err := index.Digest()
+	if err != nil {
+		return nil, err
+	}
+	self := bundle{digest: digest, manifest: index}
+	for _, child := range children {
+		var more []bundle
+		switch child := child.(type) {
+		case v1.Image:
+			more, err = ofImage(child)
+		case v1.ImageIndex:
+			more, err = ofIndex(child, depth+1)
+		case v1.Layer:
+			self.blobs = append(self.blobs, child)
+		}
+		if err != nil {
+			return nil, err
+		}
+		bundles = append(bundles, more...)
+	}
+	return append(bundles, self), nil
 }

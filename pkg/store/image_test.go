@@ -32,7 +32,7 @@ func TestImages(t *testing.T) {
 				t.Errorf("error is %v, want ErrMissing before it is published", err)
 			}
 			f.forget()
-			got, err := s.Publish(t.Context(), from, public, []string{"1.0", "latest"}, false)
+			got, err := publish(t, s, from, public, Tag{"1.0", true}, Tag{"latest", false})
 			if err != nil || got != public+"@"+digest.String() {
 				t.Fatalf("published is %s, %v", got, err)
 			}
@@ -65,15 +65,26 @@ func moveTags(t *testing.T, s *Store, f *fake, public string) {
 		t.Fatal(err)
 	}
 	f.forget()
-	if _, err := s.Publish(t.Context(), from, public, []string{"2.0", "latest"}, false); !errors.Is(err, ErrTaken) {
-		t.Errorf("error is %v, want ErrTaken", err)
+	copied, err := s.Copy(t.Context(), from, public)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.forget()
+	for _, tags := range [][]Tag{{{"2.0", true}, {"latest", true}}, {{"2.0", false}, {"1.0", true}}, {{"2.0", true}, {"1.0", false}, {"1.0", true}}} {
+		_, digest, _ := strings.Cut(copied, "@")
+		if err := s.CheckTags(t.Context(), public, digest, tags...); !errors.Is(err, ErrTaken) {
+			t.Errorf("%v: error is %v, want ErrTaken", tags, err)
+		}
+		if err := s.Tag(t.Context(), copied, tags...); !errors.Is(err, ErrTaken) {
+			t.Errorf("%v: error is %v, want ErrTaken", tags, err)
+		}
 	}
 	if f.count("PUT", "")+f.count("POST", "") != 0 {
 		t.Errorf("something was written: %v", f.asked)
 	}
 	for range 2 { // the second time there is nothing to do
 		f.forget()
-		if _, err := s.Publish(t.Context(), from, public, []string{"2.0", "latest"}, true); err != nil {
+		if _, err := publish(t, s, from, public, Tag{"2.0", true}, Tag{"latest", false}, Tag{"latest", false}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -85,9 +96,26 @@ func moveTags(t *testing.T, s *Store, f *fake, public string) {
 			t.Errorf("%s is %s, %v, want %s", tag, at, err, from)
 		}
 	}
-	if _, err := s.Publish(t.Context(), public+":latest", public, nil, false); err == nil {
-		t.Error("an image was published that is not named by digest")
+	if _, err := s.Copy(t.Context(), public+":latest", public); err == nil {
+		t.Error("an image was copied that is not named by digest")
 	}
+	if err := s.Tag(t.Context(), public+":latest", Tag{"x", false}); err == nil {
+		t.Error("an image was tagged that is not named by digest")
+	}
+	for _, bad := range []string{"", "a b", "-a", ".a", "a/b", "a:b", strings.Repeat("a", 129), "sha256-" + strings.Repeat("0", 64)} {
+		if err := s.Tag(t.Context(), copied, Tag{Name: bad}); err == nil {
+			t.Errorf("tag %q was accepted", bad)
+		}
+	}
+}
+
+func publish(t *testing.T, s *Store, from, to string, tags ...Tag) (string, error) {
+	t.Helper()
+	image, err := s.Copy(t.Context(), from, to)
+	if err != nil {
+		return "", err
+	}
+	return image, s.Tag(t.Context(), image, tags...)
 }
 
 // A base image of the registry is not fetched to be part of another image.
@@ -135,7 +163,7 @@ func TestPublishToAnotherRegistry(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, err := s.Publish(t.Context(), from, theirs.host()+"/acme/shop", []string{"1.0"}, false)
+	got, err := publish(t, s, from, theirs.host()+"/acme/shop", Tag{"1.0", true})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,7 +3,6 @@ package store
 import (
 	"fmt"
 	"net"
-	"net/http"
 	"strings"
 
 	"github.com/google/go-containerregistry/pkg/name"
@@ -89,18 +88,4 @@ func (n names) plain(host string) bool {
 	}
 	ip := net.ParseIP(bare)
 	return bare == "localhost" || ip != nil && ip.IsLoopback()
-}
-
-// plainOnlyWhereAllowed refuses what the registry client would do by itself: to
-// fall back to plain http on private networks.
-type plainOnlyWhereAllowed struct {
-	names names
-	next  http.RoundTripper
-}
-
-func (p plainOnlyWhereAllowed) RoundTrip(r *http.Request) (*http.Response, error) {
-	if r.URL.Scheme != "https" && !p.names.plain(r.URL.Host) {
-		return nil, fmt.Errorf("plain http to %s is not allowed, set the registry insecure if that is meant", r.URL.Host)
-	}
-	return p.next.RoundTrip(r)
 }

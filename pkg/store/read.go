@@ -16,14 +16,21 @@ import (
 // reopen is how often a download goes on after its connection dropped.
 const reopen = 3
 
+// unknown is the size of a blob of which only the digest is known.
+const unknown = -1
+
 // content reads a blob and checks it.
 func (s *Store) content(ctx context.Context, repo name.Repository, want v1.Descriptor) (io.ReadCloser, error) {
+	if want.Digest.Algorithm != "sha256" {
+		return nil, fmt.Errorf("get blob %s: only sha256 digests are read", want.Digest)
+	}
 	r := &reader{what: s.Public(repo.Name()), want: want, hash: sha256.New(), open: func() (io.ReadCloser, error) {
-		layer, err := s.puller.Layer(ctx, repo.Digest(want.Digest.String()))
+		layer, err := s.receiver().Layer(ctx, repo.Digest(want.Digest.String()))
 		if err != nil {
-			return nil, err
+			return nil, s.explain(repo, err)
 		}
-		return layer.Compressed()
+		body, err := layer.Compressed()
+		return body, s.explain(repo, err)
 	}}
 	if err := r.start(); err != nil {
 		return nil, err
@@ -46,7 +53,7 @@ type reader struct {
 func (r *reader) start() error {
 	body, err := r.open()
 	if err != nil {
-		return fmt.Errorf("get blob %s of %s: %w", r.want.Digest, r.what, explain(err))
+		return fmt.Errorf("get blob %s of %s: %w", r.want.Digest, r.what, err)
 	}
 	r.body = body
 	return nil
@@ -57,11 +64,11 @@ func (r *reader) Read(p []byte) (int, error) {
 	r.hash.Write(p[:n])
 	r.n += int64(n)
 	switch {
-	case r.n > r.want.Size:
+	case r.want.Size != unknown && r.n > r.want.Size:
 		return n, r.corrupt("unknown")
 	case err == nil:
 		return n, nil
-	case errors.Is(err, io.EOF) || errors.Is(explain(err), ErrCorrupt):
+	case errors.Is(err, io.EOF) || errors.Is(classify(err), ErrCorrupt):
 		return n, r.end()
 	case passing(err) && r.drops < reopen:
 		r.drops++
@@ -75,7 +82,7 @@ func (r *reader) Close() error { return r.body.Close() }
 
 func (r *reader) end() error {
 	got := v1.Hash{Algorithm: "sha256", Hex: hex.EncodeToString(r.hash.Sum(nil))}
-	if r.n != r.want.Size || got != r.want.Digest {
+	if r.want.Size != unknown && r.n != r.want.Size || got != r.want.Digest {
 		return r.corrupt(got.String())
 	}
 	return io.EOF
@@ -95,4 +102,24 @@ func (r *reader) resume() error {
 
 func (r *reader) corrupt(got string) error {
 	return fmt.Errorf("get blob of %s: %w: got %d bytes of digest %s, want %d of %s", r.what, ErrCorrupt, r.n, got, r.want.Size, r.want.Digest)
+}
+
+// whole reads a blob of at most limit bytes.
+func (s *Store) whole(ctx context.Context, repo name.Repository, want v1.Descriptor, limit int64) ([]byte, error) {
+	if want.Size > limit {
+		return nil, fmt.Errorf("get blob %s: %w: it has %d bytes, at most %d are read", want.Digest, ErrTooLarge, want.Size, limit)
+	}
+	r, err := s.content(ctx, repo, want)
+	if err != nil {
+		return nil, err
+	}
+	data, err := io.ReadAll(io.LimitReader(r, limit+1))
+	_ = r.Close() // nothing is written by closing it
+	if err != nil {
+		return nil, err
+	}
+	if int64(len(data)) > limit {
+		return nil, fmt.Errorf("get blob %s: %w: it has more than %d bytes", want.Digest, ErrTooLarge, limit)
+	}
+	return data, nil
 }
