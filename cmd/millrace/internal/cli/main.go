@@ -81,7 +81,7 @@ func (a *app) root() *cobra.Command {
 	for group, commands := range map[string][]*cobra.Command{
 		"start": {a.demo(), a.up(), a.deliver(), a.check()},
 		"look":  {a.list(), a.show(), a.logs(), a.trace(), a.artifact()},
-		"run":   {a.publish(), a.cache(), a.serve(), a.provision(), a.healthcheck(), a.versionCommand()},
+		"run":   {a.publish(), a.cache(), a.keys(), a.serve(), a.provision(), a.healthcheck(), a.versionCommand()},
 	} {
 		for _, c := range commands {
 			c.GroupID = group
