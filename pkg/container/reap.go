@@ -7,11 +7,12 @@ import (
 	"strings"
 
 	"github.com/docker/docker/api/types/container"
+	"github.com/docker/docker/api/types/image"
 	"github.com/docker/docker/api/types/network"
 	"github.com/docker/docker/api/types/volume"
 )
 
-// Reap removes the containers, networks and volumes of this instance that were made
+// Reap removes the containers, networks, volumes and images of this instance that were made
 // by processes which are not live, as live tells of their names ([Config.Process]).
 // What this very process made and still uses is live; deployed apps and caches stay.
 // Live is asked after an object was seen, so a process that says that it lives before
@@ -23,6 +24,7 @@ func (e *Engine) Reap(ctx context.Context, live func(process string) bool) (int,
 	r.containers(ctx) // first: they hold the others
 	r.networks(ctx)
 	r.volumes(ctx)
+	r.images(ctx)
 	return r.removed, errors.Join(r.errs...)
 }
 
@@ -60,6 +62,17 @@ func (r *reaper) volumes(ctx context.Context) {
 	for _, v := range found.Volumes {
 		if r.orphan(v.Labels) {
 			r.count(r.e.RemoveVolume(ctx, v.Name))
+		}
+	}
+}
+
+// images removes those that were made of containers of steps.
+func (r *reaper) images(ctx context.Context) {
+	found, err := r.e.api.ImageList(ctx, image.ListOptions{Filters: r.filter.Filters})
+	r.note(err)
+	for _, i := range found {
+		if i.Labels[labelKind] == kindStep && r.orphan(i.Labels) {
+			r.count(r.e.removeImage(ctx, i.ID))
 		}
 	}
 }

@@ -77,6 +77,9 @@ func (p *Prepared) run(ctx context.Context, out io.Writer) (Exit, error) {
 	}
 	exit, err := p.await(ctx, out)
 	exit.Duration = time.Since(begin)
+	if err == nil && exit.Code == 0 && !exit.TimedOut && p.spec.Commit != nil {
+		err = p.commit(ctx)
+	}
 	return exit, err
 }
 

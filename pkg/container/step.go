@@ -24,7 +24,7 @@ type Step struct {
 	Attempt int
 
 	Image string            // as [Image].Pinned
-	Run   []string          // lines of the script
+	Run   []string          // lines of the script; none: Shell is the whole command
 	Shell []string          // gets the script as last argument; default /bin/sh -ec
 	Env   map[string]string // goes before [Operator.Env]
 	User  string            // default: the image's
@@ -49,6 +49,11 @@ type Step struct {
 	Lane    int           // steps of one lane share a network namespace and run one after another
 	Timeout time.Duration // of the script; 0 means none
 	Grace   time.Duration // between SIGTERM and SIGKILL; default 10 s
+
+	// Commit is given the container as an image, by ID, when the step has ended with 0:
+	// its image and what it changed of that, without mounts. The image is removed
+	// afterwards. It may be nil.
+	Commit func(ctx context.Context, image string) error
 
 	// Removed is called once nothing of the step is left on the engine, so that the
 	// directories of its overlays may go. It may be nil.
@@ -79,6 +84,9 @@ func (s Step) gated() bool { return s.Shell[0] == "/bin/sh" || s.Shell[0] == "sh
 
 // command is what runs the script.
 func (s Step) command() []string {
+	if len(s.Run) == 0 {
+		return s.Shell
+	}
 	return append(slices.Clone(s.Shell), strings.Join(s.Run, "\n"))
 }
 

@@ -22,6 +22,7 @@ import (
 	"github.com/millrace-cd/millrace/pkg/event"
 	"github.com/millrace-cd/millrace/pkg/pipeline"
 	"github.com/millrace-cd/millrace/pkg/secret"
+	"github.com/millrace-cd/millrace/pkg/stage"
 	"github.com/millrace-cd/millrace/pkg/store"
 	"github.com/millrace-cd/millrace/pkg/workspace"
 )
@@ -51,6 +52,10 @@ type Group struct {
 	// OneNetwork lets the steps' services run on the network of Session, where what is
 	// tested runs, instead of one of each step's own.
 	OneNetwork bool
+	// Bare steps see no tree: they run what their image has, where it says.
+	Bare bool
+	// Tail is how many lines of its output the reason of a failure tells.
+	Tail int
 	// FailFast lets a failure stop the others.
 	FailFast bool
 	// Reuse takes verdicts of earlier deliveries for steps with the same inputs.
@@ -106,6 +111,22 @@ func (r *Runner) Run(ctx context.Context, g Group) ([]event.Step, error) {
 		ours = append(ours, cause)
 	}
 	return fit(results), errors.Join(ours...)
+}
+
+// Services starts services on the session of g, all at once, and waits until they are
+// ready. That one does not get ready is the commit's fault.
+func (r *Runner) Services(ctx context.Context, g Group, services map[string]*pipeline.Service, order []string) error {
+	w := &work{Runner: r, Group: g}
+	err := w.startServices(ctx, g.Session, pipeline.Step{Name: g.Owner.Stage, Services: services, ServiceOrder: order})
+	if unready := new(container.NotReady); errors.As(err, &unready) {
+		return stage.Fail("%w", err)
+	}
+	return err
+}
+
+// SecretsOf are the values of the names that something of g asks for.
+func (r *Runner) SecretsOf(g Group, names map[string]string) (secret.Values, error) {
+	return (&work{Runner: r, Group: g}).secrets(names)
 }
 
 // begin calls Begin and tells of its end.

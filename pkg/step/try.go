@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"path"
 	"sync/atomic"
@@ -59,9 +60,11 @@ func (t *try) container() container.Step {
 		Run: s.Run, Shell: s.Shell, User: s.User, Env: t.env(), Secrets: t.o.secrets,
 		Limits: Limits(s.Resources), Strict: s.Sandbox == "strict", Network: s.Network, Timeout: s.Timeout,
 		Lane: t.o.lane, Mounts: t.o.caches, Removed: t.release, Workdir: s.Workdir,
-		Workspace: &container.Overlay{Lower: t.view.Lower, Upper: t.view.Upper, Work: t.view.Work, UserXattr: t.view.UserXattr},
 	}
-	if !path.IsAbs(spec.Workdir) {
+	if t.view != nil {
+		spec.Workspace = &container.Overlay{Lower: t.view.Lower, Upper: t.view.Upper, Work: t.view.Work, UserXattr: t.view.UserXattr}
+	}
+	if t.view != nil && !path.IsAbs(spec.Workdir) {
 		spec.Workdir = path.Join(t.w.Commit.Path, spec.Workdir)
 	}
 	if t.session != nil {
@@ -72,6 +75,9 @@ func (t *try) container() container.Step {
 
 // furnish makes the view of the tree.
 func (t *try) furnish(ctx context.Context) error {
+	if t.w.Bare {
+		return nil
+	}
 	s := t.o.spec
 	tree, err := t.w.Trees(ctx, !root(s.User, t.w.Images[s.Image].User))
 	if err != nil {
@@ -118,16 +124,19 @@ func (t *try) run(ctx context.Context) (verdict, error) {
 	log := t.w.Bus.Log(ctx, bus.LogKey{
 		Stage: t.w.Owner.Stage, App: t.w.Owner.App, Number: t.w.Owner.Delivery, Step: t.o.name, Attempt: t.w.Owner.Attempt, Try: t.n,
 	}, t.w.budget)
-	out := secret.Mask(log, t.o.secrets.List())
+	last := &lastLines{most: t.w.Tail}
+	out := secret.Mask(io.MultiWriter(log, last), t.o.secrets.List())
 	v, err := t.judged(ctx, out)
+	ended := out.Close()
 	if v.reason != "" {
+		v.reason += last.String()
 		v.reason = secret.MaskString(v.reason, t.o.secrets.List())
 	}
 	result := event.ResultSuccess
 	if v.reason != "" {
 		result = event.ResultFailure
 	}
-	return v, errors.Join(err, out.Close(), log.Close(result))
+	return v, errors.Join(err, ended, log.Close(result))
 }
 
 // judged waits for the services, runs the container and reads what it left.

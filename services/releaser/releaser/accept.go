@@ -2,7 +2,6 @@ package releaser
 
 import (
 	"context"
-	"errors"
 
 	"golang.org/x/sync/errgroup"
 
@@ -16,66 +15,36 @@ import (
 	"github.com/millrace-cd/millrace/pkg/workspace"
 )
 
-// accept assembles the image, starts it by its digest and runs the acceptance tests
-// against it. It returns the image's name, which nobody else knows. The environment is
-// made while the image is, and the tests' containers while the image starts.
+// accept assembles the image, starts it by its digest in an environment of its own and
+// runs the acceptance tests against it. It returns the image's name, which nobody else
+// knows. What does not depend on each other happens at the same time: the environment
+// and its services are made while the image is, and the tests' containers while the
+// image starts.
 func (r releaser) accept(ctx context.Context, j stage.Job[event.Built], file *pipeline.File, release pipeline.Release, out *event.Released) (internal string, err error) {
-	owner := container.Owner{App: out.App, Delivery: out.Number, Stage: event.StageRelease, Attempt: j.Attempt}
-	var session *container.Session
-	var images map[string]container.Image
-	steps, vars := acceptance(file), snapshot.Vars(out.Commit)
+	e := &environment{releaser: r, release: release, group: step.Group{
+		Owner:  container.Owner{App: out.App, Delivery: out.Number, Stage: event.StageRelease, Attempt: j.Attempt},
+		Commit: out.Commit, Vars: snapshot.Vars(out.Commit), OneNetwork: true,
+	}}
+	defer e.close(ctx)
+	steps := acceptance(file)
 	all, inner := errgroup.WithContext(ctx)
 	all.Go(func() (err error) {
 		internal, err = r.assemble(inner, out.Built, release)
 		return err
 	})
-	all.Go(func() (err error) {
-		images, err = r.kit.Resolve(inner, out.Images, imagesOf(steps, vars)...)
-		return err
-	})
-	all.Go(func() (err error) {
-		ctx, span := r.kit.Tracer.Start(ctx, "make environment")
-		defer span.End()
-		session, err = r.kit.Engine.Open(ctx, owner, container.SessionOptions{Network: container.Private, Services: hosts(steps)})
-		return err
-	})
-	err = all.Wait()
-	if session != nil {
-		defer session.Close(ctx)
-	}
-	if err != nil {
+	all.Go(func() error { return e.open(inner, out.Images, steps) })
+	if err := all.Wait(); err != nil {
 		return internal, err
 	}
-	out.Acceptance, err = r.steps.Run(ctx, step.Group{
-		Owner: owner, Commit: out.Commit, Session: session, Images: images, Vars: vars,
-		Steps: steps, FailFast: file.Defaults.FailFast, Tree: out.Snapshot.Digest, OneNetwork: true,
-		Begin: func(ctx context.Context) error { return r.start(ctx, session, j.Attempt, internal, file.Release) },
-		Trees: func(ctx context.Context, shared bool) (*workspace.Tree, error) {
-			return r.source.Tree(ctx, "snapshot", out.Snapshot, shared)
-		},
-	})
+	tests := e.group
+	tests.Steps, tests.FailFast, tests.Tree = steps, file.Defaults.FailFast, out.Snapshot.Digest
+	tests.Trees = func(ctx context.Context, shared bool) (*workspace.Tree, error) {
+		return r.source.Tree(ctx, "snapshot", out.Snapshot, shared)
+	}
+	tests.Begin = func(ctx context.Context) error { return e.start(ctx, internal) }
+	results, err := r.steps.Run(ctx, tests)
+	out.Acceptance = append(e.before, results...)
 	return internal, err
-}
-
-// start runs the release and waits until it is ready. That it does not get ready is
-// the commit's fault.
-func (r releaser) start(ctx context.Context, session *container.Session, attempt int, internal string, release *pipeline.Release) error {
-	ctx, span := r.kit.Tracer.Start(ctx, "start release")
-	defer span.End()
-	pulling, pull := r.kit.Tracer.Start(ctx, "pull image")
-	image, err := r.kit.Engine.Resolve(pulling, internal, container.PullMissing)
-	pull.End()
-	if err != nil {
-		return err
-	}
-	_, err = session.Service(ctx, container.Service{
-		Name: service.ReleaseHost, Attempt: attempt, Image: image.Pinned, Env: release.Environment.Env,
-		Limits: step.Limits(release.Environment.Resources), Ready: step.Probe(release.Ready),
-	})
-	if unready := new(container.NotReady); errors.As(err, &unready) {
-		return stage.Fail("the release does not get ready: %w", err)
-	}
-	return err
 }
 
 func acceptance(file *pipeline.File) []pipeline.Step {
@@ -87,16 +56,19 @@ func acceptance(file *pipeline.File) []pipeline.Step {
 }
 
 // hosts are the names that resolve in the release's environment.
-func hosts(steps []pipeline.Step) []string {
-	names := []string{service.ReleaseHost}
+func hosts(release pipeline.Release, steps []pipeline.Step) []string {
+	names := append([]string{service.ReleaseHost}, release.Environment.ServiceOrder...)
 	for _, s := range steps {
 		names = append(names, s.ServiceOrder...)
 	}
 	return names
 }
 
-// imagesOf lists what the steps run in, with their matrices unfolded.
-func imagesOf(steps []pipeline.Step, vars pipeline.Vars) (refs []string) {
+// imagesOf lists what the environment and the steps run in, with matrices unfolded.
+func imagesOf(release pipeline.Release, steps []pipeline.Step, vars pipeline.Vars) (refs []string) {
+	for _, s := range release.Environment.Services {
+		refs = append(refs, s.Image)
+	}
 	for _, s := range steps {
 		for _, v := range s.Variants() {
 			vars.Matrix = v.Matrix

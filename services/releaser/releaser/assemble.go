@@ -41,22 +41,22 @@ func (r releaser) assemble(ctx context.Context, b event.Built, release pipeline.
 	if err != nil {
 		return "", err
 	}
-	layer, err := archive.Spool(r.kit.TempDir(), func(w io.Writer) (archive.Stats, error) {
-		files, err := archive.Pack(w, entries, archive.Artifact())
-		return archive.Count(files), err
+	layer, err := image.Compress(r.kit.TempDir(), func(w io.Writer) error {
+		_, err := archive.Pack(w, entries, archive.Artifact())
+		return err
 	})
 	if errors.Is(err, archive.ErrRefused) {
 		return "", stage.Fail("release.files: %w", err)
 	}
 	if err != nil {
-		return "", fmt.Errorf("pack layer: %w", err)
+		return "", err
 	}
-	defer func() { _ = layer.Remove() }()
+	defer func() { _ = layer.Close() }()
 	base, err := r.base(ctx, b, release.Base)
 	if err != nil {
 		return "", err
 	}
-	img, err := image.Assemble(base, layer.Open, settings(b, release, r.kit.Engine.Info().Architecture))
+	img, err := image.Assemble(base, []*image.Layer{layer}, settings(b, release, r.kit.Engine.Info().Architecture))
 	if err != nil {
 		return "", err
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/millrace-cd/millrace/pkg/snapshot"
 	"github.com/millrace-cd/millrace/pkg/stage"
 	"github.com/millrace-cd/millrace/pkg/step"
+	"github.com/millrace-cd/millrace/pkg/store"
 )
 
 // Config is what only the releaser needs.
@@ -73,8 +74,15 @@ func (r releaser) publish(ctx context.Context, internal string, release pipeline
 	if err != nil {
 		return err
 	}
-	image, err := r.kit.Store.Publish(ctx, internal, to, release.Tags, true)
+	image, err := r.kit.Store.Copy(ctx, internal, to)
 	if err != nil {
+		return err
+	}
+	tags := make([]store.Tag, 0, len(release.Tags))
+	for _, t := range release.Tags {
+		tags = append(tags, store.Tag{Name: t})
+	}
+	if err := r.kit.Store.Tag(ctx, image, tags...); err != nil {
 		return err
 	}
 	out.Image, out.Tags = image, release.Tags
@@ -100,15 +108,11 @@ func (r releaser) repository(app, image string) (string, error) {
 // silence would release something else than the file says.
 func supported(r pipeline.Release) error {
 	for what, asked := range map[string]bool{
-		"release.dockerfile":                  r.Dockerfile != nil,
-		"release.install":                     len(r.Install) > 0,
-		"release.platforms":                   len(r.Platforms) > 0,
-		"release.scan":                        r.Scan != nil,
-		"release.max_size":                    r.MaxSize > 0,
-		"release.environment.before":          len(r.Environment.Before) > 0,
-		"release.environment.services":        len(r.Environment.Services) > 0,
-		"release.environment.secrets":         len(r.Environment.Secrets) > 0,
-		"release.environment.replicas over 1": r.Environment.Replicas > 1,
+		"release.dockerfile": r.Dockerfile != nil,
+		"release.install":    len(r.Install) > 0,
+		"release.platforms":  len(r.Platforms) > 0,
+		"release.scan":       r.Scan != nil,
+		"release.max_size":   r.MaxSize > 0,
 	} {
 		if asked {
 			return stage.Fail("%s is not supported by this version of millrace", what)
