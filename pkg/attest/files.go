@@ -1,7 +1,6 @@
 package attest
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -51,16 +50,7 @@ func create(name string, data []byte) error {
 
 // replaceRing puts a new ring in the place of the old one, at once.
 func replaceRing(dir string, data []byte) error {
-	f, err := os.CreateTemp(dir, "."+TrustedFile+".*")
-	if err != nil {
-		return err
-	}
-	defer func() { _ = os.Remove(f.Name()) }()
-	_, err = io.Copy(f, bytes.NewReader(data))
-	if err = errors.Join(err, f.Chmod(ringMode), f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	return rename(f.Name(), filepath.Join(dir, TrustedFile))
+	return replace(filepath.Join(dir, TrustedFile), data, ringMode)
 }
 
 // rename is durable when it returns.

@@ -128,6 +128,9 @@ type Tested struct {
 	Images       map[string]string `json:"images,omitempty"`       // as the file names them → pinned
 	Environments []string          `json:"environments,omitempty"` // of the file's deploy, in order
 	Tests        []Step            `json:"tests,omitempty"`
+	// TestStatement is what the tester signed: the digest of a bundle that is attached to
+	// the snapshot. So are the others, to the artifact and the image.
+	TestStatement string `json:"testStatement,omitempty"`
 }
 
 // Built says that an artifact was made of a tested snapshot, and of nothing else.
@@ -137,7 +140,9 @@ type Built struct {
 	Build    []Step `json:"build,omitempty"`
 	// Platforms has an artifact for each platform that the file asks for; Artifact is
 	// the one of the builder's own platform, else the first.
-	Platforms map[string]Blob `json:"platforms,omitempty"`
+	Platforms      map[string]Blob `json:"platforms,omitempty"`
+	ArtifactSBOM   string          `json:"artifactSbom,omitempty"` // digest of the document
+	BuildStatement string          `json:"buildStatement,omitempty"`
 }
 
 // Released says that an image with the artifact passed its acceptance tests and
@@ -147,6 +152,9 @@ type Released struct {
 	Image      string   `json:"image,omitempty"` // public name@sha256:…
 	Tags       []string `json:"tags,omitempty"`
 	Acceptance []Step   `json:"acceptance,omitempty"`
+
+	SBOM             string `json:"sbom,omitempty"` // digest of the document
+	ReleaseStatement string `json:"releaseStatement,omitempty"`
 }
 
 // Deployed says that a release runs in an environment.

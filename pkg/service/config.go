@@ -28,6 +28,15 @@ type Config struct {
 	Registry         string `env:"REGISTRY" envDefault:"127.0.0.1:5000"`
 	RegistryPublic   string `env:"REGISTRY_PUBLIC"`
 	RegistryInsecure bool   `env:"REGISTRY_INSECURE"` // plain http; loopback always is
+	// RegistryLogins are for this and other registries, where Docker's configuration has
+	// none: host=user:password, separated by white space.
+	RegistryLogins Logins `env:"REGISTRY_LOGINS"`
+
+	// KeysDir has the keys that the service signs with and those that it trusts; see
+	// millrace keys. In place of the files, both may be given as text.
+	KeysDir     string `env:"KEYS_DIR"`
+	Key         string `env:"KEY"`          // private key of this service, PEM
+	TrustedKeys string `env:"TRUSTED_KEYS"` // JSON
 
 	// DataDir holds what can be made again: mirrors, trees, workspaces. Steps mount
 	// parts of it, so EngineDataDir says how the engine names it, where that differs.

@@ -17,6 +17,7 @@ import (
 
 	"github.com/millrace-cd/millrace/pkg/bus"
 	"github.com/millrace-cd/millrace/pkg/container"
+	"github.com/millrace-cd/millrace/pkg/custody"
 	"github.com/millrace-cd/millrace/pkg/event"
 	"github.com/millrace-cd/millrace/pkg/secret"
 	"github.com/millrace-cd/millrace/pkg/store"
@@ -30,6 +31,7 @@ type Kit struct {
 	Bus     *bus.Bus
 	Engine  *container.Engine
 	Store   *store.Store
+	Custody custody.Clerk
 	Trees   *workspace.Cache
 	Secrets *secret.Store
 	Tracer  trace.Tracer
@@ -55,9 +57,14 @@ func Open(ctx context.Context, nc *nats.Conn, name string, cfg Config, log *slog
 	if k.Bus, err = bus.Open(nc); err != nil {
 		return nil, err
 	}
-	if k.Store, err = store.Open(store.Config{Registry: cfg.Registry, Public: cfg.RegistryPublic, Insecure: cfg.RegistryInsecure}); err != nil {
+	if k.Store, err = cfg.OpenStore(); err != nil {
 		return nil, err
 	}
+	keys, err := cfg.keys(name)
+	if err != nil {
+		return nil, err
+	}
+	k.Custody = custody.Clerk{Registry: k.Store, Keys: keys}
 	if k.Trees, err = workspace.Open(filepath.Join(cfg.DataDir, "trees"), filepath.Join(cfg.EngineDataDir, "trees")); err != nil {
 		return nil, err
 	}
@@ -76,7 +83,7 @@ func Open(ctx context.Context, nc *nats.Conn, name string, cfg Config, log *slog
 		return nil, err
 	}
 	engine := container.Config{
-		Operator: operator, Instance: cfg.Instance, Process: k.process, Self: host, Linger: linger,
+		Credentials: k.credentials, Operator: operator, Instance: cfg.Instance, Process: k.process, Self: host, Linger: linger,
 		Trouble: func(err error) { log.Warn("container", "err", err) },
 	}
 	engine.Warm, engine.Ahead = cfg.ahead(name)

@@ -3,6 +3,7 @@ package service
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -84,5 +85,23 @@ func TestSweepFiles(t *testing.T) {
 	}
 	if err := sweepFiles(filepath.Join(dir, "absent"), time.Hour); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestLogins(t *testing.T) {
+	t.Setenv("MILLRACE_REGISTRY_LOGINS", "registry.example.com=ann:a:b=c\n 127.0.0.1:5000=bob:secret")
+	c, err := Parse[Config]()
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := Logins{"registry.example.com": {User: "ann", Password: "a:b=c"}, "127.0.0.1:5000": {User: "bob", Password: "secret"}}
+	if diff := cmp.Diff(want, c.RegistryLogins); diff != "" {
+		t.Error(diff)
+	}
+	for _, wrong := range []string{"secret", "host=secret", "host=:secret", "=a:secret", "host=a:"} {
+		t.Setenv("MILLRACE_REGISTRY_LOGINS", wrong)
+		if _, err := Parse[Config](); err == nil || strings.Contains(err.Error(), "secret") {
+			t.Errorf("%s: got %v", wrong, err)
+		}
 	}
 }

@@ -85,6 +85,13 @@ func (k *Kit) Resolve(ctx context.Context, pins map[string]string, refs ...strin
 	return found, nil
 }
 
+// Pull makes sure that the engine has an image, by digest.
+func (k *Kit) Pull(ctx context.Context, image string) (container.Image, error) {
+	ctx, span := k.Tracer.Start(ctx, "pull image")
+	defer span.End()
+	return k.Engine.Resolve(ctx, image, container.PullMissing)
+}
+
 // Pins are what an event keeps of resolved images.
 func Pins(images map[string]container.Image) map[string]string {
 	pins := make(map[string]string, len(images))

@@ -31,8 +31,9 @@ const Attempts = 5
 // Job is one event to work on.
 type Job[In event.Event] struct {
 	Event       In
-	Environment string // that a deployment goes to
-	Attempt     int    // counts from 1
+	Stored      time.Time // when the event was, by the bus
+	Environment string    // that a deployment goes to
+	Attempt     int       // counts from 1
 }
 
 // Func turns an event into its successor.

@@ -119,7 +119,7 @@ func (w *worker[In, Out]) attempt(ctx context.Context, j *job[In]) (out Out, err
 			err = fmt.Errorf("panic: %v (its stack is in the service's log)", r)
 		}
 	}()
-	return w.run(work, Job[In]{Event: j.in, Environment: j.key.Environment, Attempt: j.attempt})
+	return w.run(work, Job[In]{Event: j.in, Stored: j.msg.Stored, Environment: j.key.Environment, Attempt: j.attempt})
 }
 
 // record publishes the result, and ends the delivery's trace where it was the last.

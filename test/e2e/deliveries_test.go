@@ -1,8 +1,12 @@
 package e2e
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
+	"maps"
 	"net/netip"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -14,6 +18,8 @@ import (
 	"github.com/testcontainers/testcontainers-go/network"
 	"github.com/testcontainers/testcontainers-go/wait"
 
+	"github.com/millrace-cd/millrace/pkg/attest"
+	"github.com/millrace-cd/millrace/pkg/custody"
 	"github.com/millrace-cd/millrace/pkg/event"
 )
 
@@ -120,7 +126,7 @@ func (w *world) services() {
 		if s == "tester" {
 			image = "millrace-tester:dev"
 		}
-		w.start(net.Name, s, image, []string{"serve", s}, env, func(r *testcontainers.ContainerRequest) {
+		w.start(net.Name, s, image, []string{"serve", s}, w.withKeys(env, s), func(r *testcontainers.ContainerRequest) {
 			r.WaitingFor = wait.ForLog(`"msg":"ready"`).WithStartupTimeout(time.Minute)
 			old := r.HostConfigModifier
 			r.HostConfigModifier = func(h *dockercontainer.HostConfig) {
@@ -129,6 +135,26 @@ func (w *world) services() {
 			}
 		})
 	}
+}
+
+// withKeys gives a service its keys as text.
+func (w *world) withKeys(env map[string]string, service string) map[string]string {
+	w.t.Helper()
+	if w.keys == "" {
+		w.keys = w.t.TempDir()
+		if _, err := attest.Init(w.keys, time.Now(), custody.Tester, custody.Builder, custody.Releaser); err != nil {
+			w.t.Fatal(err)
+		}
+	}
+	env = maps.Clone(env)
+	for variable, name := range map[string]string{"MILLRACE_TRUSTED_KEYS": attest.TrustedFile, "MILLRACE_KEY": attest.KeyFile(service)} {
+		data, err := os.ReadFile(filepath.Join(w.keys, name))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) { // the deployer signs nothing
+			w.t.Fatal(err)
+		}
+		env[variable] = string(data)
+	}
+	return env
 }
 
 // publish makes a port of the container one of this host's loopback address.

@@ -57,6 +57,7 @@ type world struct {
 	repos    string // directory of repositories
 	nats     string // port on loopback
 	registry string // port on loopback
+	keys     string // directory of all keys; "" before there are any
 	bus      *bus.Bus
 }
 

@@ -44,6 +44,9 @@ type builder struct {
 
 func (b builder) run(ctx context.Context, j stage.Job[event.Tested]) (event.Built, error) {
 	out := event.Built{Tested: j.Event}
+	if err := b.kit.Custody.VerifyTested(ctx, j.Event, j.Stored); err != nil {
+		return out, err
+	}
 	_, file, err := b.source.Open(ctx, j.Event)
 	if err != nil {
 		return out, err
@@ -68,7 +71,10 @@ func (b builder) run(ctx context.Context, j stage.Job[event.Tested]) (event.Buil
 	if err := reproduced(products); err != nil {
 		return out, err
 	}
-	return out, b.store(ctx, products, &out)
+	if err := b.store(ctx, products, &out); err != nil {
+		return out, err
+	}
+	return out, b.kit.Custody.SignBuilt(ctx, &out, imagesOf(build))
 }
 
 func imagesOf(b pipeline.Build) []string {

@@ -72,6 +72,9 @@ type plan struct {
 
 func (d deployer) run(ctx context.Context, j stage.Job[release]) (event.Deployed, error) {
 	out := event.Deployed{Released: j.Event.Released, Environment: j.Environment}
+	if err := d.kit.Custody.VerifyReleased(ctx, out.Released, j.Stored); err != nil {
+		return out, err
+	}
 	p, err := d.plan(ctx, out)
 	if err != nil {
 		return out, err

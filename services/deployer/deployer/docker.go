@@ -34,7 +34,7 @@ type rollout struct {
 // the host that an old one holds, that one is stopped first, and started again if
 // the new release fails.
 func (d deployer) roll(ctx context.Context, p plan, current string) (*rollout, error) {
-	if err := d.pull(ctx, p.image); err != nil {
+	if _, err := d.kit.Pull(ctx, p.image); err != nil {
 		return nil, err
 	}
 	r := &rollout{current: current}
@@ -48,13 +48,6 @@ func (d deployer) roll(ctx context.Context, p plan, current string) (*rollout, e
 		return nil, errors.Join(err, r.undo(ctx))
 	}
 	return r, nil
-}
-
-func (d deployer) pull(ctx context.Context, image string) error {
-	ctx, span := d.kit.Tracer.Start(ctx, "pull image")
-	defer span.End()
-	_, err := d.kit.Engine.Resolve(ctx, image, container.PullMissing)
-	return err
 }
 
 // survey finds what runs. A container of this very delivery is left from an attempt

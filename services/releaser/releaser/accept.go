@@ -20,7 +20,7 @@ import (
 // knows. What does not depend on each other happens at the same time: the environment
 // and its services are made while the image is, and the tests' containers while the
 // image starts.
-func (r releaser) accept(ctx context.Context, j stage.Job[event.Built], file *pipeline.File, release pipeline.Release, out *event.Released) (internal string, err error) {
+func (r releaser) accept(ctx context.Context, j stage.Job[event.Built], file *pipeline.File, release pipeline.Release, names publication, out *event.Released) (internal string, err error) {
 	e := &environment{releaser: r, release: release, group: step.Group{
 		Owner:  container.Owner{App: out.App, Delivery: out.Number, Stage: event.StageRelease, Attempt: j.Attempt},
 		Commit: out.Commit, Vars: snapshot.Vars(out.Commit), OneNetwork: true,
@@ -34,6 +34,9 @@ func (r releaser) accept(ctx context.Context, j stage.Job[event.Built], file *pi
 	})
 	all.Go(func() error { return e.open(inner, out.Images, steps) })
 	if err := all.Wait(); err != nil {
+		return internal, err
+	}
+	if err := r.free(ctx, names, internal); err != nil {
 		return internal, err
 	}
 	tests := e.group

@@ -59,7 +59,7 @@ func (e *environment) close(ctx context.Context) {
 func (e *environment) start(ctx context.Context, name string) error {
 	ctx, span := e.kit.Tracer.Start(ctx, "start release")
 	defer span.End()
-	image, err := e.pull(ctx, name)
+	image, err := e.kit.Pull(ctx, name)
 	if err != nil {
 		return err
 	}
@@ -75,12 +75,6 @@ func (e *environment) start(ctx context.Context, name string) error {
 		all.Go(func() error { return e.replica(inner, image, values) })
 	}
 	return all.Wait()
-}
-
-func (e *environment) pull(ctx context.Context, name string) (container.Image, error) {
-	ctx, span := e.kit.Tracer.Start(ctx, "pull image")
-	defer span.End()
-	return e.kit.Engine.Resolve(ctx, name, container.PullMissing)
 }
 
 // replica starts one container of the release. That it does not get ready is the

@@ -8,7 +8,6 @@ package releaser
 
 import (
 	"context"
-	"strings"
 
 	"github.com/millrace-cd/millrace/pkg/event"
 	"github.com/millrace-cd/millrace/pkg/pipeline"
@@ -16,7 +15,6 @@ import (
 	"github.com/millrace-cd/millrace/pkg/snapshot"
 	"github.com/millrace-cd/millrace/pkg/stage"
 	"github.com/millrace-cd/millrace/pkg/step"
-	"github.com/millrace-cd/millrace/pkg/store"
 )
 
 // Config is what only the releaser needs.
@@ -38,6 +36,9 @@ type releaser struct {
 
 func (r releaser) run(ctx context.Context, j stage.Job[event.Built]) (event.Released, error) {
 	out := event.Released{Built: j.Event}
+	if err := r.kit.Custody.VerifyBuilt(ctx, j.Event, j.Stored); err != nil {
+		return out, err
+	}
 	_, file, err := r.source.Open(ctx, out.Tested)
 	if err != nil {
 		return out, err
@@ -52,56 +53,18 @@ func (r releaser) run(ctx context.Context, j stage.Job[event.Built]) (event.Rele
 	if err := step.Inside(release.Ready); err != nil {
 		return out, err
 	}
-	if _, err := r.repository(out.App, release.Image); err != nil {
-		return out, err // before anything is made
+	names, err := r.publication(out.App, file, release)
+	if err != nil {
+		return out, err
 	}
-	internal, err := r.accept(ctx, j, file, release, &out)
+	internal, err := r.accept(ctx, j, file, release, names, &out)
 	if err != nil {
 		return out, err
 	}
 	if err := step.Failure(out.Acceptance); err != nil {
 		return out, stage.Fail("%w", err)
 	}
-	return out, r.publish(ctx, internal, release, &out)
-}
-
-// publish gives the accepted image its name. Nothing is built again: the name is
-// for the digest that was tested.
-func (r releaser) publish(ctx context.Context, internal string, release pipeline.Release, out *event.Released) error {
-	ctx, span := r.kit.Tracer.Start(ctx, "publish image "+release.Image)
-	defer span.End()
-	to, err := r.repository(out.App, release.Image)
-	if err != nil {
-		return err
-	}
-	image, err := r.kit.Store.Copy(ctx, internal, to)
-	if err != nil {
-		return err
-	}
-	tags := make([]store.Tag, 0, len(release.Tags))
-	for _, t := range release.Tags {
-		tags = append(tags, store.Tag{Name: t})
-	}
-	if err := r.kit.Store.Tag(ctx, image, tags...); err != nil {
-		return err
-	}
-	out.Image, out.Tags = image, release.Tags
-	return nil
-}
-
-// repository is where the file wants the image; a name without a host is in the
-// installation's own registry. There, apps have the repositories of their own name
-// only: a file cannot overwrite another app's images, nor what we keep.
-func (r releaser) repository(app, image string) (string, error) {
-	host, _, found := strings.Cut(image, "/")
-	if !found || !strings.ContainsAny(host, ".:") && host != "localhost" {
-		image = r.kit.RegistryPublic + "/" + image
-	}
-	name, ours := strings.CutPrefix(image, r.kit.RegistryPublic+"/")
-	if ours && name != app && !strings.HasPrefix(name, app+"/") {
-		return "", stage.Fail("release.image %s: in this registry, app %s may publish as %s or %s/…", name, app, app, app)
-	}
-	return image, nil
+	return out, r.publish(ctx, internal, names, &out)
 }
 
 // supported refuses by name what this version cannot do yet: to leave it out in

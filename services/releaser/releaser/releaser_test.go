@@ -5,8 +5,11 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/millrace-cd/millrace/pkg/event"
 	"github.com/millrace-cd/millrace/pkg/pipeline"
 	"github.com/millrace-cd/millrace/pkg/service"
+	"github.com/millrace-cd/millrace/pkg/stage"
+	"github.com/millrace-cd/millrace/pkg/store"
 )
 
 func TestRepository(t *testing.T) {
@@ -46,5 +49,37 @@ func TestBeforeSteps(t *testing.T) {
 		if !slices.Equal(got, tt.want) {
 			t.Errorf("%s: got %q, want %q", name, got, tt.want)
 		}
+	}
+}
+
+func TestTags(t *testing.T) {
+	for _, tt := range []struct {
+		template, name string
+		want           store.Tag // the zero value where it is an error
+	}{
+		{"latest", "latest", store.Tag{Name: "latest"}},
+		{"${branch}", "main", store.Tag{Name: "main"}},
+		{"1", "1", store.Tag{Name: "1"}},
+		{"v1.2", "v1.2", store.Tag{Name: "v1.2"}},
+		{"v1.2.3", "v1.2.3", store.Tag{Name: "v1.2.3", Fixed: true}},
+		{"1.2.3-rc.1", "1.2.3-rc.1", store.Tag{Name: "1.2.3-rc.1", Fixed: true}},
+		{"${short}", "abcdef0", store.Tag{Name: "abcdef0", Fixed: true}},
+		{"release-${number}", "release-7", store.Tag{Name: "release-7", Fixed: true}},
+		{"${version}", "latest", store.Tag{Name: "latest", Fixed: true}},
+		{"${branch}", "feature/x", store.Tag{}},
+		{"${tag}", "", store.Tag{}},
+	} {
+		got, err := tagsOf([]string{tt.template}, []string{tt.name})
+		switch outcome, _ := stage.Outcome(err); {
+		case tt.want == store.Tag{}:
+			if outcome != event.Failed {
+				t.Errorf("%s: got %v, %v", tt.template, got, err)
+			}
+		case err != nil || len(got) != 1 || got[0] != tt.want:
+			t.Errorf("%s: got %v, %v, want %v", tt.template, got, err, tt.want)
+		}
+	}
+	if got, err := tagsOf([]string{"${tag}", "latest"}, []string{"", "latest"}); err != nil || len(got) != 1 {
+		t.Errorf("an empty one is left out: %v, %v", got, err)
 	}
 }

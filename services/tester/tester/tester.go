@@ -75,7 +75,10 @@ func (t tester) run(ctx context.Context, j stage.Job[event.Commit]) (event.Teste
 	if err := step.Failure(out.Tests); err != nil {
 		return out, stage.Fail("%w", err)
 	}
-	return out, nil
+	if out.Untrusted {
+		return out, nil // nobody is to go on from here
+	}
+	return out, t.kit.Custody.SignTested(ctx, &out)
 }
 
 // checkout makes the snapshot of the commit, in a file.

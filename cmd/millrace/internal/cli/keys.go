@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -43,13 +44,13 @@ func (a *app) keys() *cobra.Command {
 		Use: "keys", Short: "Make, list or replace the keys that services sign with", Long: keysLong,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {
-				return usage(fmt.Errorf("%q is nothing that millrace keys can do", args[0]), "usage: millrace keys init|ls|rotate")
+				return usage(fmt.Errorf("%q is nothing that millrace keys can do", args[0]), "usage: millrace keys init|ls|rotate|export")
 			}
 			return cmd.Help()
 		},
 	}
 	cmd.PersistentFlags().StringVar(&k.dir, "dir", "", "directory of keys (MILLRACE_KEYS_DIR; default millrace-keys)")
-	cmd.AddCommand(k.init(), k.list(), k.rotate())
+	cmd.AddCommand(k.init(), k.list(), k.rotate(), k.export())
 	return cmd
 }
 
@@ -69,23 +70,65 @@ func (k *keyring) find() error {
 }
 
 func (k *keyring) init() *cobra.Command {
-	return &cobra.Command{
+	var missing bool
+	var export string
+	cmd := &cobra.Command{
 		Use: "init", Short: "Make a key for each service that signs", Args: between(0, 0, "no arguments"),
 		RunE: func(*cobra.Command, []string) error {
 			if err := k.find(); err != nil {
 				return err
 			}
-			made, err := attest.Init(k.dir, time.Now(), "tester", "builder", "releaser")
-			if errors.Is(err, fs.ErrExist) {
-				return usage(err, "millrace keys rotate SERVICE replaces a key; --dir DIR makes new ones elsewhere")
-			}
-			if err != nil {
+			if err := k.runInit(missing); err != nil || export == "" {
 				return err
 			}
-			k.tellMade(made)
-			return nil
+			return k.runExport(export)
 		},
 	}
+	cmd.Flags().BoolVar(&missing, "if-missing", false, "where there are keys already, leave them and succeed")
+	cmd.Flags().StringVar(&export, "export", "", "then export to this directory, as millrace keys export does")
+	return cmd
+}
+
+func (k *keyring) runInit(missing bool) error {
+	made, err := attest.Init(k.dir, time.Now(), service.Signers()...)
+	switch {
+	case errors.Is(err, fs.ErrExist) && missing:
+		k.say("there are keys in %s already", k.dir)
+		return nil
+	case errors.Is(err, fs.ErrExist):
+		return usage(err, "millrace keys rotate SERVICE replaces a key; --dir DIR makes new ones elsewhere")
+	case err != nil:
+		return err
+	}
+	k.tellMade(made)
+	return nil
+}
+
+const exportLong = `Bring to DIR/tester, DIR/builder, DIR/releaser and DIR/deployer what each service gets:
+` + attest.TrustedFile + `, and its own private key. Each of these directories is for one service's
+MILLRACE_KEYS_DIR. Do it again after a rotation; services notice it without a restart.`
+
+func (k *keyring) export() *cobra.Command {
+	return &cobra.Command{
+		Use: "export DIR", Short: "Make a directory of keys for each service", Long: exportLong, Args: between(1, 1, "one directory"),
+		RunE: func(_ *cobra.Command, args []string) error {
+			if err := k.find(); err != nil {
+				return err
+			}
+			return k.runExport(args[0])
+		},
+	}
+}
+
+func (k *keyring) runExport(dir string) error {
+	for _, name := range append(service.Signers(), "deployer") {
+		to := filepath.Join(dir, name)
+		if err := attest.Export(k.dir, name, to); err != nil {
+			return noKeys(err)
+		}
+		k.say("  %s is for the %s, and nobody else", to, name)
+	}
+	return nil
 }
 
 // tellMade says which file goes where.

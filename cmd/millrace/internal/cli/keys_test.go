@@ -3,9 +3,11 @@ package cli
 import (
 	"bytes"
 	"encoding/json"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -182,4 +184,31 @@ func TestKeysUsage(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantKeys(t, System, `^$`, `^error: private key .* is open to others \(mode 0644\): chmod 600 `, "ls", "--dir", dir)
+}
+
+// Each service gets its own key and no other one, and the new one after a rotation.
+func TestKeysExport(t *testing.T) {
+	dir, out := filepath.Join(t.TempDir(), "keys"), t.TempDir()
+	wantKeys(t, OK, `^$`, `(?s)keys are in.*tester is for the tester.*deployer is for the deployer`, "init", "--dir", dir, "--export", out)
+	wantKeys(t, OK, `^$`, `there are keys in .* already`, "init", "--dir", dir, "--if-missing")
+	before := keyFiles(t, filepath.Join(out, "tester"))
+	for service, want := range map[string][]string{
+		"tester": {"tester.key", "trusted.json"}, "builder": {"builder.key", "trusted.json"}, "releaser": {"releaser.key", "trusted.json"}, "deployer": {"trusted.json"},
+	} {
+		files := keyFiles(t, filepath.Join(out, service))
+		if diff := cmp.Diff(want, slices.Sorted(maps.Keys(files))); diff != "" {
+			t.Errorf("%s: %s", service, diff)
+		}
+	}
+	if info, err := os.Stat(filepath.Join(out, "tester", "tester.key")); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("%v, %v", info, err)
+	}
+	wantKeys(t, OK, `^$`, `tester signs with key`, "rotate", "tester", "--dir", dir)
+	wantKeys(t, OK, `^$`, `tester is for the tester`, "export", out, "--dir", dir)
+	after := keyFiles(t, filepath.Join(out, "tester"))
+	if after["tester.key"] == before["tester.key"] || after["trusted.json"] != keyFiles(t, dir)["trusted.json"] {
+		t.Error("after a rotation and an export the old files are there")
+	}
+	wantKeys(t, NotFound, `^$`, `millrace keys init`, "export", out, "--dir", filepath.Join(dir, "nowhere"))
+	wantKeys(t, Usage, `^$`, `one directory`, "export")
 }

@@ -2,14 +2,18 @@ package embedded
 
 import (
 	"bytes"
+	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/millrace-cd/millrace/pkg/attest"
 	"github.com/millrace-cd/millrace/pkg/bus"
+	"github.com/millrace-cd/millrace/pkg/custody"
 	"github.com/millrace-cd/millrace/pkg/event"
+	"github.com/millrace-cd/millrace/pkg/store"
 )
 
 // What is wrong with a commit ends its delivery with a reason that helps, at the
@@ -50,31 +54,72 @@ func TestWrongCommits(t *testing.T) {
 	}
 }
 
-// A byte that changes in the registry, or a blob that is not there, ends the
-// delivery as refused, and the reason names the link that broke.
+// A byte that changes in the registry, a blob that is not there, or an event that says
+// what nobody signed ends the delivery as refused, and the reason names the link that
+// broke.
 func TestBrokenChain(t *testing.T) {
 	w := start(t, "busybox:1.37")
 	facts := w.deliver(repository(t, "page", page("in the snapshot", "PORT", "8080", "cp /bin/busybox dist/", "cp /bin/busybox dist/ && printf 'made-%s' here > dist/www/made.txt")))
 	if path(facts) != delivered {
 		t.Fatalf("%s: %s", path(facts), facts[len(facts)-1].Reason)
 	}
-	built := facts[1].Built
-
-	missing := built.Tested
-	missing.Snapshot.Digest = "sha256:" + strings.Repeat("0", 64)
-	w.refused(101, missing, "the chain of custody is broken at the snapshot")
-
-	if flip(t, filepath.Join(w.dir, "registry"), "made-here") != 1 {
-		t.Fatal("the artifact is not in the registry as it is")
+	released := facts[2].Released
+	tests := []struct {
+		name   string
+		change func(r *event.Released)
+		stage  string // whose success is told
+		reason string
+	}{
+		{"statement of another delivery", func(*event.Released) {}, event.StageTest, "at the statement of the tester: its number is"},
+		{"no statement", func(r *event.Released) { r.TestStatement = "" }, event.StageTest, "at the statement of the tester: there is none"},
+		{"another commit", func(r *event.Released) { w.sign(r); r.Hash = strings.Repeat("1", 40) }, event.StageTest, "its commit is"},
+		{"another image", func(r *event.Released) {
+			w.sign(r)
+			r.Images = map[string]string{"busybox:1.37": "evil@" + r.Snapshot.Digest}
+		}, event.StageTest, "its images is"},
+		{"another snapshot", func(r *event.Released) { w.sign(r); r.Snapshot.Digest = "sha256:" + strings.Repeat("0", 64) }, event.StageTest, "is not about sha256:000"},
+		{"another artifact", func(r *event.Released) { w.sign(r); r.Artifact = r.Snapshot }, event.StageBuild, "at the statement of the builder: it is not about"},
+		{"another release", func(r *event.Released) {
+			w.sign(r)
+			r.Image = "127.0.0.1:1/evil@" + r.Snapshot.Digest
+		}, event.StageRelease, "at the statement of the releaser: it is not about"},
+		{"other tests", func(r *event.Released) { w.sign(r); r.Environments = []string{"elsewhere"} }, event.StageRelease, "its environments is"},
+		{"artifact", func(r *event.Released) { w.sign(r); w.flip("made-here") }, event.StageBuild, "the chain of custody is broken at the artifact"},
+		{"snapshot", func(r *event.Released) { w.sign(r); w.flip("in the snapshot\n") }, event.StageTest, "the chain of custody is broken at the snapshot"},
+		{"statement", func(r *event.Released) { w.sign(r); w.flipBlob(r.ReleaseStatement) }, event.StageRelease, "at the statement of the releaser: "},
 	}
-	w.forgetTrees()
-	w.refused(102, built, "the chain of custody is broken at the artifact")
-
-	if flip(t, filepath.Join(w.dir, "registry"), "in the snapshot\n") == 0 {
-		t.Fatal("the snapshot is not in the registry as it is")
+	for i, tt := range tests {
+		number := uint64(100 + i) //nolint:gosec // small
+		r := released
+		r.Number = number
+		tt.change(&r)
+		e := map[string]event.Event{event.StageTest: r.Tested, event.StageBuild: r.Built, event.StageRelease: r}[tt.stage]
+		w.refused(tt.name, e, tt.reason)
 	}
-	w.forgetTrees()
-	w.refused(103, built.Tested, "the chain of custody is broken at the snapshot")
+}
+
+// sign lets the services state what r says, as if all of it were so.
+func (w world) sign(r *event.Released) {
+	w.t.Helper()
+	s, err := store.Open(store.Config{Registry: w.Registry})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	clerk := func(service string) custody.Clerk {
+		keys, err := attest.Open(attest.Config{Dir: w.Keys, Service: service})
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		return custody.Clerk{Registry: s, Keys: keys}
+	}
+	_, digest, _ := strings.Cut(r.Image, "@")
+	err = errors.Join(
+		clerk(custody.Tester).SignTested(w.t.Context(), &r.Tested), clerk(custody.Builder).SignBuilt(w.t.Context(), &r.Built, nil),
+		clerk(custody.Releaser).SignReleased(w.t.Context(), r, s.Repository(r.App, store.Image)+"@"+digest),
+	)
+	if err != nil {
+		w.t.Fatal(err)
+	}
 }
 
 // What a fork or pull request brings is tested and goes no further.
@@ -97,57 +142,60 @@ func TestUntrusted(t *testing.T) {
 
 // refused lets e arrive as the success of a delivery of its own, and wants the next
 // stage to refuse it.
-func (w world) refused(number uint64, e event.Event, reason string) {
+func (w world) refused(name string, e event.Event, reason string) {
 	w.t.Helper()
-	switch x := e.(type) {
-	case event.Tested:
-		x.Number = number
-		e = x
-	case event.Built:
-		x.Number = number
-		e = x
-	}
-	k := bus.Key{Stage: e.Stage(), App: e.Origin().App, Number: number}
+	c := e.Origin()
+	k := bus.Key{Stage: e.Stage(), App: c.App, Number: c.Number}
 	if _, _, err := w.Bus.Record(w.t.Context(), k, e, event.Result{StageName: e.Stage(), Outcome: event.Succeeded}, nil); err != nil {
 		w.t.Fatal(err)
 	}
-	facts := w.facts(k.App, number)
+	facts := w.facts(k.App, k.Number)
 	if last := facts[len(facts)-1]; len(facts) != 2 || last.Outcome != event.Refused || !strings.Contains(last.Reason, reason) || last.Attempt != 1 {
-		w.t.Errorf("%s at attempt %d: %s; want refused: %s", path(facts), last.Attempt, last.Reason, reason)
+		w.t.Errorf("%s: %s at attempt %d: %s; want refused: %s", name, path(facts), last.Attempt, last.Reason, reason)
 	}
 }
 
-// forgetTrees makes the services fetch what they had unpacked.
-func (w world) forgetTrees() {
+// flip changes one byte of every file in the registry that holds text, and makes the
+// services fetch what they had unpacked.
+func (w world) flip(text string) {
 	w.t.Helper()
-	if err := os.RemoveAll(filepath.Join(w.dir, "data", "trees", "trees")); err != nil {
-		w.t.Fatal(err)
-	}
-	if err := os.MkdirAll(filepath.Join(w.dir, "data", "trees", "trees"), 0o711); err != nil {
-		w.t.Fatal(err)
-	}
-}
-
-// flip changes one byte of every file below dir that holds text.
-func flip(t *testing.T, dir, text string) (n int) {
-	t.Helper()
-	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+	n := 0
+	err := filepath.WalkDir(filepath.Join(w.dir, "registry"), func(path string, d fs.DirEntry, err error) error {
 		if err != nil || !d.Type().IsRegular() {
 			return err
 		}
 		data, err := os.ReadFile(path)
-		if err != nil {
-			return err
-		}
-		if i := bytes.Index(data, []byte(text)); i >= 0 {
-			data[i] ^= 1
+		if i := bytes.Index(data, []byte(text)); err == nil && i >= 0 {
 			n++
-			return os.WriteFile(path, data, 0o600)
+			data[i] ^= 1
+			err = os.WriteFile(path, data, 0o600)
 		}
-		return nil
+		return err
 	})
-	if err != nil {
-		t.Fatal(err)
+	if err != nil || n == 0 {
+		w.t.Fatalf("%q is in no file of the registry: %v", text, err)
 	}
-	return n
+	trees := filepath.Join(w.dir, "data", "trees", "trees")
+	if err := errors.Join(os.RemoveAll(trees), os.MkdirAll(trees, 0o711)); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// flipBlob changes the last byte of a blob, wherever the registry has it.
+func (w world) flipBlob(digest string) {
+	w.t.Helper()
+	files, err := filepath.Glob(filepath.Join(w.dir, "registry", "*", "*", "*", "blobs", "sha256", strings.TrimPrefix(digest, "sha256:")))
+	if err != nil || len(files) == 0 {
+		w.t.Fatalf("no blob %s: %v", digest, err)
+	}
+	for _, name := range files {
+		data, err := os.ReadFile(name)
+		if err == nil {
+			data[len(data)-1] ^= 1
+			err = os.WriteFile(name, data, 0o600)
+		}
+		if err != nil {
+			w.t.Fatal(err)
+		}
+	}
 }

@@ -148,6 +148,7 @@ func (w world) late(old event.Fact) event.Fact {
 	e.Environments = []string{"before", "production"}
 	// The old delivery has its result for production; a new number below the record's has not.
 	e.Number, k.Number = 1000, 1000
+	w.sign(&e.Released)
 	record, err := w.Bus.Environment(w.t.Context(), old.App, "production")
 	if err != nil {
 		w.t.Fatal(err)

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -16,6 +17,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/millrace-cd/millrace/pkg/attest"
 	"github.com/millrace-cd/millrace/pkg/bus"
 	"github.com/millrace-cd/millrace/pkg/container"
 	"github.com/millrace-cd/millrace/pkg/service"
@@ -46,6 +48,7 @@ type Embedded struct {
 	Engine   *container.Engine // for the caller's own questions
 	NATSURL  string            // "" where NATS does not listen
 	Registry string            // host:port
+	Keys     string            // directory of the keys that the services sign with
 
 	log     *slog.Logger
 	closers []func(context.Context) error // in the order of their making
@@ -107,11 +110,29 @@ func (e *Embedded) start(ctx context.Context, o Options) (err error) {
 	return e.startServices(ctx, o, connect)
 }
 
+// findKeys makes keys at the first start, unless the settings say which there are.
+func (e *Embedded) findKeys(o *Options) error {
+	if o.Settings.KeysDir == "" {
+		o.Settings.KeysDir = filepath.Join(o.Dir, KeysDir)
+		if _, err := attest.Init(o.Settings.KeysDir, time.Now(), service.Signers()...); err != nil && !errors.Is(err, fs.ErrExist) {
+			return err
+		}
+	}
+	e.Keys = o.Settings.KeysDir
+	return nil
+}
+
+// KeysDir is where the keys are, in the directory of all data.
+const KeysDir = "keys"
+
 // dialer opens a connection of its own for each service, as it would have as a
 // process.
 type dialer func(name string) (*nats.Conn, error)
 
 func (e *Embedded) startServices(ctx context.Context, o Options, connect dialer) error {
+	if err := e.findKeys(&o); err != nil {
+		return err
+	}
 	ctx, e.stop = context.WithCancel(context.WithoutCancel(ctx))
 	return errors.Join(
 		launch(ctx, e, o, connect, "tester", tester.Serve, tester.Config{Protocols: o.Protocols}),

@@ -1,0 +1,251 @@
+package custody
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/millrace-cd/millrace/pkg/attest"
+	"github.com/millrace-cd/millrace/pkg/event"
+	"github.com/millrace-cd/millrace/pkg/stage"
+	"github.com/millrace-cd/millrace/pkg/store"
+)
+
+const (
+	// SBOMType is the media type of a bill of materials, and the type of its attachment.
+	SBOMType = "application/vnd.cyclonedx+json"
+	// ChainType is the type of the attachment that has the earlier statements, one bundle
+	// a layer, so that an image can be verified where nothing else is.
+	ChainType = "application/vnd.millrace.custody.v1"
+)
+
+// Registry is where statements are kept: attached to what they are about.
+type Registry interface {
+	Repository(app string, kind store.Kind) string
+	Attach(ctx context.Context, a store.Attachment) (digest string, err error)
+	Blob(ctx context.Context, repository, digest string, limit int64) ([]byte, error)
+}
+
+// Keys are of the service at work.
+type Keys interface {
+	Signer() (*attest.Signer, error)
+	Ring() (attest.Ring, error)
+}
+
+// Clerk signs what a service found out, and verifies what others did before the service
+// acts on it. It is safe for concurrent use.
+type Clerk struct {
+	Registry Registry
+	Keys     Keys
+}
+
+// SignTested states what was tested, and sets t's TestStatement.
+func (c Clerk) SignTested(ctx context.Context, t *event.Tested) error {
+	st, err := ofTested(*t)
+	if err != nil {
+		return err
+	}
+	t.TestStatement, err = c.sign(ctx, st, at(t.Snapshot))
+	return err
+}
+
+// SignBuilt states what was built, in the images that the pipeline file names used, and
+// sets b's BuildStatement.
+func (c Clerk) SignBuilt(ctx context.Context, b *event.Built, used []string) error {
+	st, err := ofBuilt(*b, used)
+	if err != nil {
+		return err
+	}
+	subjects := []string{at(b.Artifact)}
+	for _, p := range b.Platforms {
+		subjects = append(subjects, at(p))
+	}
+	b.BuildStatement, err = c.sign(ctx, st, subjects...)
+	return err
+}
+
+// SignReleased states what is released as r.Image, and sets r's ReleaseStatement. The
+// image is in the registry under the names of internal and, by its digest alone, of
+// r.Image. There the earlier statements are attached as well.
+func (c Clerk) SignReleased(ctx context.Context, r *event.Released, internal string) error {
+	st, err := ofReleased(*r)
+	if err != nil {
+		return err
+	}
+	if r.ReleaseStatement, err = c.sign(ctx, st, internal, r.Image); err != nil {
+		return err
+	}
+	chain := store.Attachment{Subject: r.Image, Type: ChainType}
+	for _, link := range []struct{ service, digest string }{{Builder, r.BuildStatement}, {Tester, r.TestStatement}} {
+		data, err := c.bundle(r.App)(ctx, link.service, link.digest)
+		if err != nil {
+			return err
+		}
+		chain.Layers = append(chain.Layers, store.Layer{Type: attest.BundleType, Data: data})
+	}
+	_, err = c.Registry.Attach(ctx, chain)
+	return err
+}
+
+// sign attaches a statement to what it is about, and gives the digest of the bundle.
+func (c Clerk) sign(ctx context.Context, st attest.Statement, subjects ...string) (string, error) {
+	signer, err := c.Keys.Signer()
+	if err != nil {
+		return "", err
+	}
+	data, err := signer.Sign(st)
+	if err != nil {
+		return "", err
+	}
+	for _, s := range unique(subjects) {
+		_, err := c.Registry.Attach(ctx, store.Attachment{
+			Subject: s, Type: attest.BundleType, Layers: []store.Layer{{Type: attest.BundleType, Data: data}},
+			Annotations: map[string]string{"dev.sigstore.bundle.content": "dsse-envelope", "dev.sigstore.bundle.predicateType": st.PredicateType},
+		})
+		if err != nil {
+			return "", fmt.Errorf("attach the statement: %w", err)
+		}
+	}
+	return digestOf(data), nil
+}
+
+// AttachSBOM attaches a bill of materials to images or blobs, by digest, and gives the
+// digest of the document.
+func (c Clerk) AttachSBOM(ctx context.Context, document []byte, subjects ...string) (string, error) {
+	for _, s := range unique(subjects) {
+		_, err := c.Registry.Attach(ctx, store.Attachment{Subject: s, Type: SBOMType, Layers: []store.Layer{{Type: SBOMType, Data: document}}})
+		if err != nil {
+			return "", fmt.Errorf("attach the SBOM: %w", err)
+		}
+	}
+	return digestOf(document), nil
+}
+
+func unique(all []string) (list []string) {
+	seen := map[string]bool{}
+	for _, s := range all {
+		if !seen[s] {
+			seen[s] = true
+			list = append(list, s)
+		}
+	}
+	return list
+}
+
+func at(b event.Blob) string { return b.Repository + "@" + b.Digest }
+
+// VerifyTested makes sure that the tester stands behind what the event says. stored is
+// when the event was. Where the chain does not hold, the error refuses the event.
+func (c Clerk) VerifyTested(ctx context.Context, t event.Tested, stored time.Time) error {
+	links, err := c.walk(ctx, t.App, stored, Tester, t.TestStatement, t.Snapshot.Digest)
+	if err != nil {
+		return refuse(err)
+	}
+	return refuse(links[0].says(t))
+}
+
+func refuse(err error) error {
+	if errors.Is(err, ErrBroken) {
+		return stage.Refuse("%w", err)
+	}
+	return err
+}
+
+// VerifyBuilt does the same for what was built, and for what was tested before.
+func (c Clerk) VerifyBuilt(ctx context.Context, b event.Built, stored time.Time) error {
+	links, err := c.walk(ctx, b.App, stored, Builder, b.BuildStatement, b.Artifact.Digest)
+	if err != nil {
+		return refuse(err)
+	}
+	return refuse(cmp.Or(links[0].saysBuilt(b), links[1].says(b.Tested)))
+}
+
+// VerifyReleased does the same for what was released, and for all before.
+func (c Clerk) VerifyReleased(ctx context.Context, r event.Released, stored time.Time) error {
+	_, digest, _ := strings.Cut(r.Image, "@")
+	links, err := c.walk(ctx, r.App, stored, Releaser, r.ReleaseStatement, digest)
+	if err != nil {
+		return refuse(err)
+	}
+	return refuse(cmp.Or(links[0].saysReleased(r), links[1].saysBuilt(r.Built), links[2].says(r.Tested)))
+}
+
+func (c Clerk) walk(ctx context.Context, app string, stored time.Time, service, bundle, subject string) ([]Link, error) {
+	ring, err := c.Keys.Ring()
+	if err != nil {
+		return nil, err
+	}
+	return Walker{Ring: ring, At: stored, Bundle: c.bundle(app)}.Walk(ctx, service, bundle, subject)
+}
+
+// bundle reads the statements of an app.
+func (c Clerk) bundle(app string) func(ctx context.Context, service, digest string) ([]byte, error) {
+	kinds := map[string]store.Kind{Tester: store.Snapshot, Builder: store.Artifact, Releaser: store.Image}
+	return func(ctx context.Context, service, digest string) ([]byte, error) {
+		if !strings.HasPrefix(digest, "sha256:") {
+			return nil, broken(service, fmt.Errorf("%.80q is no digest", digest))
+		}
+		data, err := c.Registry.Blob(ctx, c.Registry.Repository(app, kinds[service]), digest, attest.MaxBundle)
+		for _, lost := range []error{store.ErrMissing, store.ErrCorrupt, store.ErrTooLarge} {
+			if errors.Is(err, lost) {
+				return nil, broken(service, err)
+			}
+		}
+		return data, err
+	}
+}
+
+// says compares what a tester said with an event.
+func (l *Link) says(t event.Tested) error {
+	want, err := ofTested(t)
+	if err != nil {
+		return broken(l.Service, err)
+	}
+	return l.matches(t.Commit, want, map[string][2]any{
+		"images":       {images(t.Images), l.Images},
+		"environments": {t.Environments, l.environments},
+	})
+}
+
+func (l *Link) saysBuilt(b event.Built) error {
+	want, err := ofBuilt(b, nil)
+	if err != nil {
+		return broken(l.Service, err)
+	}
+	return l.matches(b.Commit, want, map[string][2]any{"SBOM": {b.ArtifactSBOM, l.SBOM}})
+}
+
+func (l *Link) saysReleased(r event.Released) error {
+	want, err := ofReleased(r)
+	if err != nil {
+		return broken(l.Service, err)
+	}
+	return l.matches(r.Commit, want, map[string][2]any{"SBOM": {r.SBOM, l.SBOM}, "artifacts": {artifacts(r.Built), l.Inputs}})
+}
+
+// matches compares the subjects, the commit and more: first what the event says, then
+// what was signed.
+func (l *Link) matches(c event.Commit, want attest.Statement, more map[string][2]any) error {
+	if err := sameCommit(c, l.Delivery.Commit); err != nil {
+		return broken(l.Service, err)
+	}
+	more["subjects"] = [2]any{want.Subject, l.Statement.Subject}
+	for what, pair := range more {
+		if !equal(pair[0], pair[1]) {
+			return broken(l.Service, differs(what, pair[0], pair[1]))
+		}
+	}
+	return nil
+}
+
+// equal compares values as they are signed.
+func equal(a, b any) bool {
+	x, err := json.Marshal(a)
+	y, other := json.Marshal(b)
+	return err == nil && other == nil && bytes.Equal(x, y)
+}

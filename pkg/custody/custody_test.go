@@ -1,0 +1,352 @@
+package custody
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"maps"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-containerregistry/pkg/v1/random"
+	"github.com/olareg/olareg"
+	"github.com/olareg/olareg/config"
+
+	"github.com/millrace-cd/millrace/pkg/archive"
+	"github.com/millrace-cd/millrace/pkg/attest"
+	"github.com/millrace-cd/millrace/pkg/event"
+	"github.com/millrace-cd/millrace/pkg/stage"
+	"github.com/millrace-cd/millrace/pkg/store"
+)
+
+// world has a registry and keys.
+type world struct {
+	t     *testing.T
+	store *store.Store
+	keys  string
+	host  string
+}
+
+func newWorld(t *testing.T) world {
+	t.Helper()
+	conf := config.Config{Storage: config.ConfigStorage{StoreType: config.StoreMem}}
+	conf.SetDefaults()
+	registry := olareg.New(conf)
+	server := httptest.NewServer(registry)
+	t.Cleanup(func() { server.Close(); _ = registry.Close() })
+	w := world{t: t, keys: t.TempDir(), host: strings.TrimPrefix(server.URL, "http://")}
+	var err error
+	if w.store, err = store.Open(store.Config{Registry: w.host}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := attest.Init(w.keys, time.Now(), Tester, Builder, Releaser); err != nil {
+		t.Fatal(err)
+	}
+	return w
+}
+
+func (w world) clerk(service string) Clerk {
+	w.t.Helper()
+	keys, err := attest.Open(attest.Config{Dir: w.keys, Service: service})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return Clerk{Registry: w.store, Keys: keys}
+}
+
+func (w world) blob(kind store.Kind, content string) event.Blob {
+	w.t.Helper()
+	tar, err := archive.Spool(w.t.TempDir(), func(out io.Writer) (archive.Stats, error) {
+		_, err := io.WriteString(out, content)
+		return archive.Stats{Files: 1, Bytes: int64(len(content))}, err
+	})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	b, err := w.store.Put(w.t.Context(), store.Upload{App: "shop", Kind: kind, Tar: tar})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return b
+}
+
+// delivery is a whole one, signed.
+func (w world) delivery() event.Released {
+	w.t.Helper()
+	img, err := random.Image(10, 1)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	internal, err := w.store.PushImage(w.t.Context(), "shop", img)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	public, err := w.store.Copy(w.t.Context(), internal, w.host+"/shop")
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	r := event.Released{Image: public, Acceptance: []event.Step{{Name: "page", Result: event.ResultSuccess}}, SBOM: digestOf([]byte("image"))}
+	r.Commit = event.Commit{
+		App: "shop", Number: 7, Repository: "https://example.com/shop.git", Hash: strings.Repeat("ab", 20), Ref: "refs/heads/main",
+		Time: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), Accepted: time.Date(2026, 1, 2, 4, 0, 0, 5, time.UTC),
+	}
+	r.Tree, r.Snapshot, r.Environments = strings.Repeat("cd", 20), w.blob(store.Snapshot, "snapshot"), []string{"staging", "production"}
+	r.Images = map[string]string{"golang:1.26": "docker.io/library/golang@" + digestOf([]byte("golang")), "local": digestOf([]byte("local"))}
+	r.Tests = []event.Step{{Name: "unit", Result: event.ResultSuccess}, {Name: "lint", Result: event.ResultFailure, Optional: true}, {Name: "slow", Result: event.ResultSkipped}}
+	r.Artifact, r.ArtifactSBOM = w.blob(store.Artifact, "artifact"), digestOf([]byte("artifact"))
+	r.Platforms = map[string]event.Blob{"linux/amd64": r.Artifact, "linux/arm64": w.blob(store.Artifact, "arm64")}
+	err = errors.Join(
+		w.clerk(Tester).SignTested(w.t.Context(), &r.Tested), w.clerk(Builder).SignBuilt(w.t.Context(), &r.Built, []string{"golang:1.26"}),
+		w.clerk(Releaser).SignReleased(w.t.Context(), &r, internal),
+	)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return r
+}
+
+// now is when the events were stored.
+func now() time.Time { return time.Now() }
+
+func TestHolds(t *testing.T) {
+	w := newWorld(t)
+	r := w.delivery()
+	deployer := w.clerk("")
+	for name, err := range map[string]error{
+		"tested": deployer.VerifyTested(t.Context(), r.Tested, now()), "built": deployer.VerifyBuilt(t.Context(), r.Built, now()),
+		"released": deployer.VerifyReleased(t.Context(), overTheBus(t, r), now()),
+	} {
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// overTheBus is the event as the next stage reads it.
+func overTheBus(t *testing.T, r event.Released) event.Released {
+	t.Helper()
+	data, err := event.Encode(r, event.Result{StageName: event.StageRelease, Outcome: event.Succeeded})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := event.Decode(data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f.Released
+}
+
+// The same event is signed in the same bytes, by whoever does the work again.
+func TestRepeated(t *testing.T) {
+	w := newWorld(t)
+	r := w.delivery()
+	before := r.TestStatement
+	if err := w.clerk(Tester).SignTested(t.Context(), &r.Tested); err != nil {
+		t.Fatal(err)
+	}
+	attached, err := w.store.Attached(t.Context(), at(r.Snapshot), attest.BundleType)
+	if err != nil || len(attached) != 1 || r.TestStatement != before {
+		t.Errorf("%d statements, %s and %s, %v", len(attached), before, r.TestStatement, err)
+	}
+}
+
+// Whatever an event says that nobody signed is refused.
+func TestRefused(t *testing.T) {
+	w := newWorld(t)
+	good := w.delivery()
+	other := digestOf([]byte("other"))
+	tests := []struct {
+		name   string
+		change func(r *event.Released)
+		want   string
+	}{
+		{"app", func(r *event.Released) { r.Ref = "refs/heads/evil" }, `releaser: its ref is "refs/heads/main", not "refs/heads/evil"`},
+		{"number", func(r *event.Released) { r.Number++ }, "releaser: its number is 7, not 8"},
+		{"commit", func(r *event.Released) { r.Hash = strings.Repeat("1", 40) }, "its commit is"},
+		{"time", func(r *event.Released) { r.Time = r.Time.Add(time.Second) }, "its time is"},
+		{"untrusted", func(r *event.Released) { r.Untrusted = true }, "its untrusted is false, not true"},
+		{"tree", func(r *event.Released) { r.Tree = strings.Repeat("1", 40) }, "tester: its subjects is"},
+		{"snapshot", func(r *event.Released) { r.Snapshot.Digest = other }, "tester: its subjects is"},
+		{"image of a step", func(r *event.Released) { r.Images = maps.Clone(r.Images); r.Images["local"] = other }, "tester: its images is"},
+		{"environments", func(r *event.Released) { r.Environments = []string{"production"} }, "tester: its environments is"},
+		{"artifact", func(r *event.Released) { r.Artifact.Digest = other }, "releaser: its artifacts is"},
+		{"platform", func(r *event.Released) {
+			r.Platforms = map[string]event.Blob{"linux/arm64": r.Platforms["linux/arm64"]}
+		}, "releaser: its artifacts is"},
+		{"artifact's SBOM", func(r *event.Released) { r.ArtifactSBOM = other }, "builder: its SBOM is"},
+		{"image", func(r *event.Released) { r.Image = w.host + "/shop@" + other }, "releaser: it is not about " + other},
+		{"repository", func(r *event.Released) { r.Image = "evil.example.com/shop@" + strings.Split(r.Image, "@")[1] }, "releaser: its subjects is"},
+		{"SBOM", func(r *event.Released) { r.SBOM = "" }, "releaser: its SBOM is"},
+		{"no statement", func(r *event.Released) { r.ReleaseStatement = "" }, "releaser: there is none"},
+		{"a path", func(r *event.Released) { r.ReleaseStatement = "../x" }, `releaser: "../x" is no digest`},
+		{"lost statement", func(r *event.Released) { r.ReleaseStatement = other }, "releaser: "},
+		{"statement of the builder", func(r *event.Released) { r.ReleaseStatement = r.BuildStatement }, "releaser: "},
+	}
+	for _, tt := range tests {
+		r := good
+		tt.change(&r)
+		err := w.clerk("").VerifyReleased(t.Context(), r, now())
+		if outcome, _ := stage.Outcome(err); outcome != event.Refused || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%s: got %s, %v; want refused: %s", tt.name, outcome, err, tt.want)
+		}
+	}
+}
+
+// Only the key of the service counts, and only while it is trusted.
+func TestKeys(t *testing.T) {
+	w := newWorld(t)
+	good := w.delivery()
+	stranger := newWorld(t)
+	wrong := func(service string) Clerk { c := w.clerk(service); c.Registry = w.store; return c }
+	strange := stranger.clerk(Tester)
+	strange.Registry = w.store
+	tests := []struct {
+		name string
+		sign func(r *event.Released) error
+		want string
+	}{
+		{"unknown key", func(r *event.Released) error { return strange.SignTested(t.Context(), &r.Tested) }, "nobody knows key"},
+		{"the builder as tester", func(r *event.Released) error { return wrong(Builder).SignTested(t.Context(), &r.Tested) }, "is of builder, not of tester"},
+		{"failed tests", func(r *event.Released) error {
+			r.Tests = []event.Step{{Name: "unit", Result: event.ResultFailure}}
+			return wrong(Tester).SignTested(t.Context(), &r.Tested)
+		}, `ended as "FAILED"`},
+	}
+	for _, tt := range tests {
+		r := good
+		if err := tt.sign(&r); err != nil {
+			t.Fatal(err)
+		}
+		if err := w.clerk("").VerifyTested(t.Context(), r.Tested, now()); !errors.Is(err, ErrBroken) || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%s: got %v, want %s", tt.name, err, tt.want)
+		}
+	}
+	if _, err := attest.Rotate(w.keys, Tester, time.Now(), time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	c := w.clerk("")
+	if err := c.VerifyTested(t.Context(), good.Tested, now()); err != nil {
+		t.Errorf("in the window after a rotation: %v", err)
+	}
+	if err := c.VerifyTested(t.Context(), good.Tested, now().Add(2*time.Hour)); !errors.Is(err, ErrBroken) || !strings.Contains(err.Error(), "was trusted until") {
+		t.Errorf("after the window: %v", err)
+	}
+}
+
+// A registry that is away is no reason to refuse.
+func TestAway(t *testing.T) {
+	w := newWorld(t)
+	good := w.delivery()
+	c := w.clerk("")
+	c.Registry = away{w.store}
+	err := c.VerifyTested(t.Context(), good.Tested, now())
+	if _, ended := stage.Outcome(err); err == nil || ended {
+		t.Errorf("got %v", err)
+	}
+}
+
+type away struct{ Registry }
+
+func (away) Blob(context.Context, string, string, int64) ([]byte, error) {
+	return nil, errors.New("no route to host")
+}
+
+// The chain of a published image is found and followed with nothing but its registry.
+func TestImage(t *testing.T) {
+	w := newWorld(t)
+	r := w.delivery()
+	ring, err := attest.Load(w.keys)
+	if err != nil {
+		t.Fatal(err)
+	}
+	links, err := WalkImage(t.Context(), w.store, ring, now(), r.Image)
+	if err != nil || len(links) != 3 || links[2].Delivery.Hash != r.Hash || links[0].SBOM != r.SBOM || links[1].SBOM != r.ArtifactSBOM {
+		t.Fatalf("%+v, %v", links, err)
+	}
+	again := r
+	again.Number = 8
+	err = errors.Join(
+		w.clerk(Tester).SignTested(t.Context(), &again.Tested), w.clerk(Builder).SignBuilt(t.Context(), &again.Built, nil),
+		w.clerk(Releaser).SignReleased(t.Context(), &again, w.store.Repository("shop", store.Image)+"@"+strings.Split(r.Image, "@")[1]),
+	)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if links, err = WalkImage(t.Context(), w.store, ring, now(), r.Image); err != nil || links[0].Delivery.Number != 8 {
+		t.Errorf("want the newest delivery: %v", err)
+	}
+	if _, err := WalkImage(t.Context(), w.store, attest.Ring(nil), now(), r.Image); !errors.Is(err, ErrBroken) || !strings.Contains(err.Error(), "nobody knows key") {
+		t.Errorf("without keys: %v", err)
+	}
+	internal := at(r.Snapshot)
+	if _, err := WalkImage(t.Context(), w.store, ring, now(), internal); !errors.Is(err, ErrBroken) {
+		t.Errorf("a snapshot is no release: %v", err)
+	}
+}
+
+// What is attached by strangers does no harm, whatever it is.
+func TestStrangers(t *testing.T) {
+	w := newWorld(t)
+	r := w.delivery()
+	ring, err := attest.Load(w.keys)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, data := range []string{"", "{}", "not JSON", strings.Repeat("[", 100_000)} {
+		for _, kind := range []string{attest.BundleType, ChainType} {
+			if _, err := w.store.Attach(t.Context(), store.Attachment{Subject: r.Image, Type: kind, Layers: []store.Layer{{Type: attest.BundleType, Data: []byte(data)}}}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if _, err := WalkImage(t.Context(), w.store, ring, now(), r.Image); err != nil {
+		t.Error(err)
+	}
+}
+
+// The predicates are what other tools read: changing them changes what they say of old
+// images.
+func TestPredicates(t *testing.T) {
+	r := event.Released{Image: "registry.example.com/team/shop@" + digestOf([]byte("image")), SBOM: digestOf([]byte("sbom"))}
+	r.Commit = event.Commit{App: "shop", Number: 7, Repository: "https://example.com/shop.git", Hash: strings.Repeat("ab", 20), Ref: "refs/tags/v1.0.0", Accepted: time.Date(2026, 1, 2, 4, 0, 0, 5, time.UTC)}
+	r.Tree, r.Images, r.Environments = strings.Repeat("cd", 20), map[string]string{"golang:1.26": "docker.io/library/golang@" + digestOf([]byte("golang"))}, []string{"production"}
+	r.Snapshot = event.Blob{Repository: "registry.example.com/millrace/shop/snapshot", Digest: digestOf([]byte("snapshot"))}
+	r.Artifact = event.Blob{Repository: "registry.example.com/millrace/shop/artifact", Digest: digestOf([]byte("artifact"))}
+	r.Tests = []event.Step{{Name: "unit", Result: event.ResultSuccess}, {Name: "lint", Result: event.ResultFailure, Optional: true}}
+	r.TestStatement, r.BuildStatement, r.ArtifactSBOM = digestOf([]byte("test")), digestOf([]byte("build")), digestOf([]byte("files"))
+	var all []attest.Statement
+	for _, make := range []func() (attest.Statement, error){
+		func() (attest.Statement, error) { return ofTested(r.Tested) },
+		func() (attest.Statement, error) { return ofBuilt(r.Built, []string{"golang:1.26"}) },
+		func() (attest.Statement, error) { return ofReleased(r) },
+	} {
+		st, err := make()
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, st)
+	}
+	got, err := json.MarshalIndent(all, "", "  ")
+	if err != nil {
+		t.Fatal(err)
+	}
+	golden := filepath.Join("testdata", "statements.json")
+	if os.Getenv("UPDATE") != "" {
+		if err := os.WriteFile(golden, append(got, '\n'), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(golden)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(strings.TrimSpace(string(want)), string(got)); diff != "" {
+		t.Error(diff)
+	}
+}

@@ -1,0 +1,107 @@
+package releaser
+
+import (
+	"context"
+	"errors"
+	"regexp"
+	"strings"
+
+	"github.com/millrace-cd/millrace/pkg/event"
+	"github.com/millrace-cd/millrace/pkg/pipeline"
+	"github.com/millrace-cd/millrace/pkg/stage"
+	"github.com/millrace-cd/millrace/pkg/store"
+)
+
+// publication is where an image gets its name.
+type publication struct {
+	to   string // repository
+	tags []store.Tag
+}
+
+// publication reads what the file says of names, before anything is made.
+func (r releaser) publication(app string, file *pipeline.File, release pipeline.Release) (publication, error) {
+	to, err := r.repository(app, release.Image)
+	if err != nil {
+		return publication{}, err
+	}
+	tags, err := tagsOf(file.Release.Tags, release.Tags)
+	return publication{to, tags}, err
+}
+
+// repository is where the file wants the image; a name without a host is in the
+// installation's own registry. There, apps have the repositories of their own name
+// only: a file cannot overwrite another app's images, nor what we keep.
+func (r releaser) repository(app, image string) (string, error) {
+	host, _, found := strings.Cut(image, "/")
+	if !found || !strings.ContainsAny(host, ".:") && host != "localhost" {
+		image = r.kit.RegistryPublic + "/" + image
+	}
+	name, ours := strings.CutPrefix(image, r.kit.RegistryPublic+"/")
+	if ours && name != app && !strings.HasPrefix(name, app+"/") {
+		return "", stage.Fail("release.image %s: in this registry, app %s may publish as %s or %s/…", name, app, app, app)
+	}
+	return image, nil
+}
+
+var (
+	// identity finds variables that name one commit or delivery.
+	identity = regexp.MustCompile(`\$\{(commit|short|tag|version|number)\}`)
+	// version is a whole one: 1.2 may move on to the next 1.2.x.
+	version = regexp.MustCompile(`^v?\d+\.\d+\.\d+([-.+_].*)?$`)
+	// validTag is what registries take.
+	validTag = regexp.MustCompile(`^[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}$`)
+)
+
+// tagsOf are the tags as the file has them and with their variables filled in. One that
+// stands for a version, a commit or a delivery is fixed; others, such as latest, move.
+// Empty ones are left out: ${tag} names none in a delivery of a branch.
+func tagsOf(templates, expanded []string) (tags []store.Tag, err error) {
+	for i, name := range expanded {
+		if name == "" {
+			continue
+		}
+		if !validTag.MatchString(name) {
+			return nil, stage.Fail("release.tags: %.200q is not a tag: letters, digits, '_', '.' and '-', at most 128", name)
+		}
+		tags = append(tags, store.Tag{Name: name, Fixed: identity.MatchString(templates[i]) || version.MatchString(name)})
+	}
+	if len(tags) == 0 {
+		return nil, stage.Fail("release.tags: none of %q names anything in this delivery: add \"${short}\"", templates)
+	}
+	return tags, nil
+}
+
+// free makes sure before acceptance that the image may have its tags after it.
+func (r releaser) free(ctx context.Context, p publication, image string) error {
+	_, digest, _ := strings.Cut(image, "@")
+	return taken(p, r.kit.Store.CheckTags(ctx, p.to, digest, p.tags...))
+}
+
+// publish gives the accepted image its name. Nothing is built again: the name is
+// for the digest that was tested. What is said of the image is there before its tags.
+func (r releaser) publish(ctx context.Context, internal string, p publication, out *event.Released) error {
+	ctx, span := r.kit.Tracer.Start(ctx, "publish image "+p.to)
+	defer span.End()
+	var err error
+	if out.Image, err = r.kit.Store.Copy(ctx, internal, p.to); err != nil {
+		return err
+	}
+	if err := r.kit.Custody.SignReleased(ctx, out, internal); err != nil {
+		return err
+	}
+	if err := r.kit.Store.Tag(ctx, out.Image, p.tags...); err != nil {
+		return taken(p, err)
+	}
+	for _, t := range p.tags {
+		out.Tags = append(out.Tags, t.Name)
+	}
+	return nil
+}
+
+// taken refuses a release that would take another one's name.
+func taken(p publication, err error) error {
+	if errors.Is(err, store.ErrTaken) {
+		return stage.Refuse("release.tags of %s: %w; the tag of a version, a commit or a delivery is never moved: make a new one, or remove the tag from the registry if nobody uses it", p.to, err)
+	}
+	return err
+}
