@@ -22,7 +22,7 @@ import (
 func main() {
 	binary := flag.String("millrace", "bin/millrace", "the binary to measure")
 	rounds := flag.Int("rounds", 4, "how often each is measured")
-	parts := flag.String("parts", "delivery,stages", "what to measure")
+	parts := flag.String("parts", "delivery,stages,release", "what to measure")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -41,9 +41,9 @@ func run(ctx context.Context, binary string, rounds int, parts []string) error {
 		return err
 	}
 	for _, p := range parts {
-		part, ok := map[string]func(context.Context, string, int) error{"delivery": deliveries, "stages": stages}[p]
+		part, ok := map[string]func(context.Context, string, int) error{"delivery": deliveries, "stages": stages, "release": releases}[p]
 		if !ok {
-			return fmt.Errorf("there is no part %q: want delivery or stages", p)
+			return fmt.Errorf("there is no part %q: want delivery, stages or release", p)
 		}
 		if err := part(ctx, binary, rounds); err != nil {
 			return err

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# setup.sh NEED... makes this machine ready: go, git, make, gcc, busybox, docker.
+# setup.sh NEED... makes this machine ready: go, git, make, gcc, busybox, docker, docker-registry.
 #
 # What is there already is left alone, so that a second run does nothing and takes no time.
 # What is missing is installed from Debian's archive where we are root; otherwise we say
@@ -111,14 +111,37 @@ golang() {
 	[[ $version =~ ^go1\.([0-9]+) && ${BASH_REMATCH[1]} -ge 26 ]] || die "Go is $version. Install Go 1.26 or later: https://go.dev/doc/install"
 }
 
+# The registry that tests start is taken out of Debian's package, into .bin: installed, it would run from
+# then on and hold port 5000.
+registry() {
+	local bin dir
+	bin=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)/.bin
+	! command -v docker-registry >/dev/null && [ ! -x "$bin/docker-registry" ] || return 0
+	command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null || die "missing: docker-registry, of CNCF Distribution. Put it on the PATH."
+	say "fetching docker-registry"
+	dir=$(mktemp -d) && mkdir -p "$bin"
+	# shellcheck disable=SC2064 # the directory of now
+	trap "rm -rf '$dir'" EXIT
+	(cd "$dir" && { download 2>/dev/null || { ! can_install || apt_get update; download; }; } && dpkg-deb -x docker-registry_*.deb .) ||
+		die "apt-get could not download docker-registry; its messages are above. If its lists are old, run: sudo apt-get update"
+	command install -m 755 "$dir/usr/bin/docker-registry" "$bin/docker-registry.new"
+	mv "$bin/docker-registry.new" "$bin/docker-registry"
+}
+
+download() { apt_get download docker-registry; }
+
 missing=()
 for need in "$@"; do
-	[ "$need" = go ] || present "$need" || missing+=("$need")
+	case $need in
+		go | docker-registry) ;;
+		*) present "$need" || missing+=("$need") ;;
+	esac
 done
 [ ${#missing[@]} = 0 ] || install "${missing[@]}"
 for need in "$@"; do
 	case $need in
 		go) golang ;;
 		docker) engine ;;
+		docker-registry) registry ;;
 	esac
 done

@@ -6,7 +6,6 @@ import (
 	_ "embed"
 	"errors"
 	"fmt"
-	"sync"
 
 	_ "github.com/lib/pq" // the driver
 )
@@ -27,12 +26,7 @@ type product struct {
 }
 
 // store keeps the goods in PostgreSQL.
-type store struct {
-	db *sql.DB
-
-	mu    sync.Mutex
-	ready bool // the tables are there
-}
+type store struct{ db *sql.DB }
 
 // open does not connect yet: that happens with the first query.
 func open(url string) (*store, error) {
@@ -40,29 +34,20 @@ func open(url string) (*store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open database: %w", err)
 	}
-	return &store{db: db}, nil
+	return &store{db}, nil
 }
 
 func (s *store) close() { _ = s.db.Close() }
 
-// prepare makes the tables before their first use.
-func (s *store) prepare(ctx context.Context) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.ready {
-		return nil
-	}
+// migrate makes the tables that are not there yet.
+func (s *store) migrate(ctx context.Context) error {
 	if _, err := s.db.ExecContext(ctx, schema); err != nil {
 		return fmt.Errorf("make tables: %w", err)
 	}
-	s.ready = true
 	return nil
 }
 
 func (s *store) products(ctx context.Context) ([]product, error) {
-	if err := s.prepare(ctx); err != nil {
-		return nil, err
-	}
 	rows, err := s.db.QueryContext(ctx, "SELECT sku, name, cents, stock FROM products ORDER BY sku")
 	if err != nil {
 		return nil, fmt.Errorf("list products: %w", err)
@@ -83,9 +68,6 @@ func (s *store) products(ctx context.Context) ([]product, error) {
 // last piece.
 func (s *store) order(ctx context.Context, sku string, quantity int) (product, error) {
 	p := product{SKU: sku}
-	if err := s.prepare(ctx); err != nil {
-		return p, err
-	}
 	const take = "UPDATE products SET stock = stock - $2 WHERE sku = $1 AND stock >= $2 RETURNING name, cents, stock"
 	err := s.db.QueryRowContext(ctx, take, sku, quantity).Scan(&p.Name, &p.Cents, &p.Stock)
 	if !errors.Is(err, sql.ErrNoRows) {

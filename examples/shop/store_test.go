@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// database is a store on an empty database, the one that DATABASE_URL names.
+// database is a new shop on the database that DATABASE_URL names.
 func database(t *testing.T) *store {
 	t.Helper()
 	s, err := open(os.Getenv("DATABASE_URL"))
@@ -20,6 +20,11 @@ func database(t *testing.T) *store {
 	t.Cleanup(s.close)
 	if _, err := s.db.ExecContext(t.Context(), "DROP TABLE IF EXISTS products"); err != nil {
 		t.Fatal(err)
+	}
+	for range 2 { // as every release does it again
+		if err := run(t.Context(), []string{"migrate"}, os.Getenv("DATABASE_URL")); err != nil {
+			t.Fatal(err)
+		}
 	}
 	return s
 }

@@ -111,7 +111,7 @@ func (c Clerk) sign(ctx context.Context, st attest.Statement, subjects ...string
 			return "", fmt.Errorf("attach the statement: %w", err)
 		}
 	}
-	return digestOf(data), nil
+	return DigestOf(data), nil
 }
 
 // AttachSBOM attaches a bill of materials to images or blobs, by digest, and gives the
@@ -123,7 +123,7 @@ func (c Clerk) AttachSBOM(ctx context.Context, document []byte, subjects ...stri
 			return "", fmt.Errorf("attach the SBOM: %w", err)
 		}
 	}
-	return digestOf(document), nil
+	return DigestOf(document), nil
 }
 
 func unique(all []string) (list []string) {
@@ -217,7 +217,7 @@ func (l *Link) saysBuilt(b event.Built) error {
 	if err != nil {
 		return broken(l.Service, err)
 	}
-	return l.matches(b.Commit, want, map[string][2]any{"SBOM": {b.ArtifactSBOM, l.SBOM}})
+	return l.matches(b.Commit, want, map[string][2]any{"SBOM": {artifactSBOMs(b), l.SBOMs}})
 }
 
 func (l *Link) saysReleased(r event.Released) error {
@@ -225,7 +225,7 @@ func (l *Link) saysReleased(r event.Released) error {
 	if err != nil {
 		return broken(l.Service, err)
 	}
-	return l.matches(r.Commit, want, map[string][2]any{"SBOM": {r.SBOM, l.SBOM}, "artifacts": {artifacts(r.Built), l.Inputs}})
+	return l.matches(r.Commit, want, map[string][2]any{"SBOM": {imageSBOMs(r), l.SBOMs}, "artifacts": {artifacts(r.Built), l.Inputs}})
 }
 
 // matches compares the subjects, the commit and more: first what the event says, then

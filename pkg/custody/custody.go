@@ -76,7 +76,7 @@ type built struct {
 		Metadata struct {
 			Invocation string `json:"invocationId"` // <app>/<number of the delivery>
 		} `json:"metadata"`
-		Byproducts []attest.Resource `json:"byproducts,omitempty"` // the SBOM
+		Byproducts []attest.Resource `json:"byproducts,omitempty"` // bills of materials
 	} `json:"runDetails"`
 	Delivery Delivery `json:"millrace_delivery"`
 }
@@ -95,7 +95,7 @@ type released struct {
 	Release    string            `json:"releaseId"` // <app>/<number of the delivery>
 	Acceptance Results           `json:"millrace_acceptance"`
 	Artifacts  []attest.Resource `json:"millrace_artifacts"`
-	SBOM       []attest.Resource `json:"millrace_sbom,omitempty"`
+	SBOMs      []attest.Resource `json:"millrace_sboms,omitempty"`
 	Delivery   Delivery          `json:"millrace_delivery"`
 }
 
@@ -130,14 +130,14 @@ func ofBuilt(b event.Built, used []string) (attest.Statement, error) {
 		{Name: "test-result", MediaType: attest.BundleType, Digest: attest.Digest(b.TestStatement)},
 	}, images(pins)...)
 	p.Run.Builder.ID, p.Run.Metadata.Invocation = builderID, id(b.Commit)
-	p.Run.Byproducts = sbom(b.ArtifactSBOM)
+	p.Run.Byproducts = artifactSBOMs(b)
 	return attest.New(Provenance, p, artifacts(b)...)
 }
 
 func ofReleased(r event.Released) (attest.Statement, error) {
 	name, digest, _ := strings.Cut(r.Image, "@")
 	p := released{
-		PURL: purl(name, digest), Release: id(r.Commit), Acceptance: results(r.Acceptance), Artifacts: artifacts(r.Built), SBOM: sbom(r.SBOM),
+		PURL: purl(name, digest), Release: id(r.Commit), Acceptance: results(r.Acceptance), Artifacts: artifacts(r.Built), SBOMs: imageSBOMs(r),
 		Delivery: Delivery{Commit: r.Commit, Previous: r.BuildStatement},
 	}
 	return attest.New(Release, p, attest.Resource{Name: name, Digest: attest.Digest(digest)})
@@ -184,11 +184,26 @@ func images(pins map[string]string) []attest.Resource {
 	return all
 }
 
-func sbom(digest string) []attest.Resource {
-	if digest == "" {
-		return nil
+func artifactSBOMs(b event.Built) (all []attest.Resource) {
+	all = sbom(all, b.Artifact.SBOM, "")
+	for _, p := range slices.Sorted(maps.Keys(b.Platforms)) {
+		all = sbom(all, b.Platforms[p].SBOM, p)
 	}
-	return []attest.Resource{{Name: sbomName, MediaType: SBOMType, Digest: attest.Digest(digest)}}
+	return all
+}
+
+func imageSBOMs(r event.Released) (all []attest.Resource) {
+	for _, p := range slices.Sorted(maps.Keys(r.SBOMs)) {
+		all = sbom(all, r.SBOMs[p], p)
+	}
+	return all
+}
+
+func sbom(all []attest.Resource, digest, platform string) []attest.Resource {
+	if digest == "" {
+		return all
+	}
+	return append(all, attest.Resource{Name: strings.TrimSpace(sbomName + " " + platform), MediaType: SBOMType, Digest: attest.Digest(digest)})
 }
 
 // results sums up steps. One that failed and may is a warning.

@@ -91,15 +91,16 @@ func (w world) delivery() event.Released {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	r := event.Released{Image: public, Acceptance: []event.Step{{Name: "page", Result: event.ResultSuccess}}, SBOM: digestOf([]byte("image"))}
+	r := event.Released{Image: public, Acceptance: []event.Step{{Name: "page", Result: event.ResultSuccess}}, SBOMs: map[string]string{"linux/amd64": DigestOf([]byte("image"))}}
 	r.Commit = event.Commit{
 		App: "shop", Number: 7, Repository: "https://example.com/shop.git", Hash: strings.Repeat("ab", 20), Ref: "refs/heads/main",
 		Time: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), Accepted: time.Date(2026, 1, 2, 4, 0, 0, 5, time.UTC),
 	}
 	r.Tree, r.Snapshot, r.Environments = strings.Repeat("cd", 20), w.blob(store.Snapshot, "snapshot"), []string{"staging", "production"}
-	r.Images = map[string]string{"golang:1.26": "docker.io/library/golang@" + digestOf([]byte("golang")), "local": digestOf([]byte("local"))}
+	r.Images = map[string]string{"golang:1.26": "docker.io/library/golang@" + DigestOf([]byte("golang")), "local": DigestOf([]byte("local"))}
 	r.Tests = []event.Step{{Name: "unit", Result: event.ResultSuccess}, {Name: "lint", Result: event.ResultFailure, Optional: true}, {Name: "slow", Result: event.ResultSkipped}}
-	r.Artifact, r.ArtifactSBOM = w.blob(store.Artifact, "artifact"), digestOf([]byte("artifact"))
+	r.Artifact = w.blob(store.Artifact, "artifact")
+	r.Artifact.SBOM = DigestOf([]byte("artifact"))
 	r.Platforms = map[string]event.Blob{"linux/amd64": r.Artifact, "linux/arm64": w.blob(store.Artifact, "arm64")}
 	err = errors.Join(
 		w.clerk(Tester).SignTested(w.t.Context(), &r.Tested), w.clerk(Builder).SignBuilt(w.t.Context(), &r.Built, []string{"golang:1.26"}),
@@ -160,7 +161,7 @@ func TestRepeated(t *testing.T) {
 func TestRefused(t *testing.T) {
 	w := newWorld(t)
 	good := w.delivery()
-	other := digestOf([]byte("other"))
+	other := DigestOf([]byte("other"))
 	tests := []struct {
 		name   string
 		change func(r *event.Released)
@@ -179,10 +180,10 @@ func TestRefused(t *testing.T) {
 		{"platform", func(r *event.Released) {
 			r.Platforms = map[string]event.Blob{"linux/arm64": r.Platforms["linux/arm64"]}
 		}, "releaser: its artifacts is"},
-		{"artifact's SBOM", func(r *event.Released) { r.ArtifactSBOM = other }, "builder: its SBOM is"},
+		{"artifact's SBOM", func(r *event.Released) { r.Artifact.SBOM = other }, "builder: its SBOM is"},
 		{"image", func(r *event.Released) { r.Image = w.host + "/shop@" + other }, "releaser: it is not about " + other},
 		{"repository", func(r *event.Released) { r.Image = "evil.example.com/shop@" + strings.Split(r.Image, "@")[1] }, "releaser: its subjects is"},
-		{"SBOM", func(r *event.Released) { r.SBOM = "" }, "releaser: its SBOM is"},
+		{"SBOM", func(r *event.Released) { r.SBOMs = nil }, "releaser: its SBOM is"},
 		{"no statement", func(r *event.Released) { r.ReleaseStatement = "" }, "releaser: there is none"},
 		{"a path", func(r *event.Released) { r.ReleaseStatement = "../x" }, `releaser: "../x" is no digest`},
 		{"lost statement", func(r *event.Released) { r.ReleaseStatement = other }, "releaser: "},
@@ -266,7 +267,7 @@ func TestImage(t *testing.T) {
 		t.Fatal(err)
 	}
 	links, err := WalkImage(t.Context(), w.store, ring, now(), r.Image)
-	if err != nil || len(links) != 3 || links[2].Delivery.Hash != r.Hash || links[0].SBOM != r.SBOM || links[1].SBOM != r.ArtifactSBOM {
+	if err != nil || len(links) != 3 || links[2].Delivery.Hash != r.Hash || len(links[0].SBOMs) != 1 || len(links[1].SBOMs) != 2 {
 		t.Fatalf("%+v, %v", links, err)
 	}
 	again := r
@@ -313,13 +314,13 @@ func TestStrangers(t *testing.T) {
 // The predicates are what other tools read: changing them changes what they say of old
 // images.
 func TestPredicates(t *testing.T) {
-	r := event.Released{Image: "registry.example.com/team/shop@" + digestOf([]byte("image")), SBOM: digestOf([]byte("sbom"))}
+	r := event.Released{Image: "registry.example.com/team/shop@" + DigestOf([]byte("image")), SBOMs: map[string]string{"linux/amd64": DigestOf([]byte("sbom"))}}
 	r.Commit = event.Commit{App: "shop", Number: 7, Repository: "https://example.com/shop.git", Hash: strings.Repeat("ab", 20), Ref: "refs/tags/v1.0.0", Accepted: time.Date(2026, 1, 2, 4, 0, 0, 5, time.UTC)}
-	r.Tree, r.Images, r.Environments = strings.Repeat("cd", 20), map[string]string{"golang:1.26": "docker.io/library/golang@" + digestOf([]byte("golang"))}, []string{"production"}
-	r.Snapshot = event.Blob{Repository: "registry.example.com/millrace/shop/snapshot", Digest: digestOf([]byte("snapshot"))}
-	r.Artifact = event.Blob{Repository: "registry.example.com/millrace/shop/artifact", Digest: digestOf([]byte("artifact"))}
+	r.Tree, r.Images, r.Environments = strings.Repeat("cd", 20), map[string]string{"golang:1.26": "docker.io/library/golang@" + DigestOf([]byte("golang"))}, []string{"production"}
+	r.Snapshot = event.Blob{Repository: "registry.example.com/millrace/shop/snapshot", Digest: DigestOf([]byte("snapshot"))}
+	r.Artifact = event.Blob{Repository: "registry.example.com/millrace/shop/artifact", Digest: DigestOf([]byte("artifact"))}
 	r.Tests = []event.Step{{Name: "unit", Result: event.ResultSuccess}, {Name: "lint", Result: event.ResultFailure, Optional: true}}
-	r.TestStatement, r.BuildStatement, r.ArtifactSBOM = digestOf([]byte("test")), digestOf([]byte("build")), digestOf([]byte("files"))
+	r.TestStatement, r.BuildStatement, r.Artifact.SBOM = DigestOf([]byte("test")), DigestOf([]byte("build")), DigestOf([]byte("files"))
 	var all []attest.Statement
 	for _, make := range []func() (attest.Statement, error){
 		func() (attest.Statement, error) { return ofTested(r.Tested) },

@@ -92,7 +92,7 @@ func bundles(ctx context.Context, from Library, image, artifactType string) (map
 		}
 		for _, l := range layers {
 			if l.Type == attest.BundleType {
-				found[digestOf(l.Data)] = l.Data
+				found[DigestOf(l.Data)] = l.Data
 			}
 		}
 	}

@@ -37,7 +37,7 @@ type Link struct {
 	Results   Results           // of the tests or of acceptance
 	Images    []attest.Resource // by the pipeline file's names, of a tester's statement
 	Inputs    []attest.Resource // that the statement before is about
-	SBOM      string            // digest of the document; "" for none
+	SBOMs     []attest.Resource // bills of materials of what the statement is about
 
 	environments []string
 }
@@ -83,7 +83,7 @@ func (w Walker) link(ctx context.Context, service, bundle string, subjects []str
 	if err != nil {
 		return Link{}, err
 	}
-	if got := digestOf(data); got != bundle {
+	if got := DigestOf(data); got != bundle {
 		return Link{}, broken(service, fmt.Errorf("it has the digest %s, not %.80s", got, bundle))
 	}
 	l := Link{Service: service, Bundle: bundle}
@@ -101,7 +101,8 @@ func (w Walker) link(ctx context.Context, service, bundle string, subjects []str
 	return l, nil
 }
 
-func digestOf(data []byte) string {
+// DigestOf is the digest of a document, sha256:<hex>.
+func DigestOf(data []byte) string {
 	sum := sha256.Sum256(data)
 	return "sha256:" + hex.EncodeToString(sum[:])
 }
@@ -157,7 +158,7 @@ func (l *Link) readBuilt() error {
 	}
 	l.Delivery, l.Results.Result = p.Delivery, "PASSED"
 	l.Inputs = named(p.Definition.Dependencies, snapshotName)
-	l.SBOM = sbomOf(p.Run.Byproducts)
+	l.SBOMs = p.Run.Byproducts
 	return l.hasInputs()
 }
 
@@ -166,7 +167,7 @@ func (l *Link) readReleased() error {
 	if err := json.Unmarshal(l.Statement.Predicate, &p); err != nil {
 		return err
 	}
-	l.Delivery, l.Results, l.Inputs, l.SBOM = p.Delivery, p.Acceptance, p.Artifacts, sbomOf(p.SBOM)
+	l.Delivery, l.Results, l.Inputs, l.SBOMs = p.Delivery, p.Acceptance, p.Artifacts, p.SBOMs
 	return l.hasInputs()
 }
 
@@ -207,13 +208,6 @@ func named(all []attest.Resource, name string) (found []attest.Resource) {
 		}
 	}
 	return found
-}
-
-func sbomOf(all []attest.Resource) string {
-	for _, r := range named(all, sbomName) {
-		return "sha256:" + r.Digest["sha256"]
-	}
-	return ""
 }
 
 // sameCommit compares what is known of the commit, and says what is not the same.

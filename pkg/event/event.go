@@ -60,7 +60,8 @@ type Blob struct {
 	Repository string `json:"repository"` // as the public sees it, without digest
 	Digest     string `json:"digest"`     // of its manifest, sha256:<hex>
 	Files      int    `json:"files"`
-	Bytes      int64  `json:"bytes"` // of the files' contents
+	Bytes      int64  `json:"bytes"`          // of the files' contents
+	SBOM       string `json:"sbom,omitempty"` // of an artifact: digest of its bill of materials
 }
 
 // Step is what became of one container run.
@@ -141,7 +142,6 @@ type Built struct {
 	// Platforms has an artifact for each platform that the file asks for; Artifact is
 	// the one of the builder's own platform, else the first.
 	Platforms      map[string]Blob `json:"platforms,omitempty"`
-	ArtifactSBOM   string          `json:"artifactSbom,omitempty"` // digest of the document
 	BuildStatement string          `json:"buildStatement,omitempty"`
 }
 
@@ -153,8 +153,9 @@ type Released struct {
 	Tags       []string `json:"tags,omitempty"`
 	Acceptance []Step   `json:"acceptance,omitempty"`
 
-	SBOM             string `json:"sbom,omitempty"` // digest of the document
-	ReleaseStatement string `json:"releaseStatement,omitempty"`
+	SBOMs            map[string]string `json:"sboms,omitempty"`           // by platform: digest of the image's bill of materials
+	Vulnerabilities  map[string]int    `json:"vulnerabilities,omitempty"` // by severity, as the scanner says; without those that the file ignores
+	ReleaseStatement string            `json:"releaseStatement,omitempty"`
 }
 
 // Deployed says that a release runs in an environment.

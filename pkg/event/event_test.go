@@ -14,8 +14,8 @@ var at = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 
 func deployed() Deployed {
 	c := Commit{App: "shop", Number: 7, Repository: "https://x/shop.git", Hash: strings.Repeat("a", 40), Ref: "refs/heads/main", Author: "Ann", Message: "Say hello", Time: at, Accepted: at}
-	t := Tested{Commit: c, Tree: "t", Snapshot: Blob{"r/millrace/shop/snapshot", "sha256:1", 3, 100}, Images: map[string]string{"golang:1.26": "golang@sha256:9"}, Environments: []string{"production"}, Tests: []Step{{Name: "unit", Result: ResultSuccess, Seconds: 1.5}}}
-	return Deployed{Released: Released{Built: Built{Tested: t, Artifact: Blob{"r/millrace/shop/artifact", "sha256:2", 1, 50}}, Image: "r/shop@sha256:3", Tags: []string{"aaaaaaa"}}, Environment: "production", URL: "http://127.0.0.1:80"}
+	t := Tested{Commit: c, Tree: "t", Snapshot: Blob{Repository: "r/millrace/shop/snapshot", Digest: "sha256:1", Files: 3, Bytes: 100}, Images: map[string]string{"golang:1.26": "golang@sha256:9"}, Environments: []string{"production"}, Tests: []Step{{Name: "unit", Result: ResultSuccess, Seconds: 1.5}}}
+	return Deployed{Released: Released{Built: Built{Tested: t, Artifact: Blob{Repository: "r/millrace/shop/artifact", Digest: "sha256:2", Files: 1, Bytes: 50}}, Image: "r/shop@sha256:3", Tags: []string{"aaaaaaa"}}, Environment: "production", URL: "http://127.0.0.1:80"}
 }
 
 // The contract on the bus, literally: others read it.

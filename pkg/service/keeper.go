@@ -97,7 +97,7 @@ func (k *Kit) clean(ctx context.Context) {
 
 // sweep removes trees and caches that are old or too many.
 func (k *Kit) sweep(ctx context.Context) {
-	err := errors.Join(k.Trees.Sweep(treeAge, treeBytes), sweepFiles(k.TempDir(), tempAge), sweepFiles(k.imageDir(), treeAge))
+	err := errors.Join(k.Trees.Sweep(treeAge, treeBytes), sweepFiles(k.TempDir(), tempAge), sweepFiles(k.imageDir(), treeAge), sweepFiles(k.inventoryDir(), treeAge))
 	uses, useErr := k.Bus.CacheUses(ctx)
 	if useErr == nil {
 		_, useErr = k.Engine.SweepVolumes(ctx, uses, container.Keep{Age: k.CacheAge, Bytes: k.CacheBytes})

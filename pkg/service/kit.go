@@ -19,6 +19,7 @@ import (
 	"github.com/millrace-cd/millrace/pkg/container"
 	"github.com/millrace-cd/millrace/pkg/custody"
 	"github.com/millrace-cd/millrace/pkg/event"
+	"github.com/millrace-cd/millrace/pkg/inventory"
 	"github.com/millrace-cd/millrace/pkg/secret"
 	"github.com/millrace-cd/millrace/pkg/store"
 	"github.com/millrace-cd/millrace/pkg/telemetry"
@@ -32,6 +33,7 @@ type Kit struct {
 	Engine  *container.Engine
 	Store   *store.Store
 	Custody custody.Clerk
+	Shelf   inventory.Shelf
 	Trees   *workspace.Cache
 	Secrets *secret.Store
 	Tracer  trace.Tracer
@@ -64,7 +66,7 @@ func Open(ctx context.Context, nc *nats.Conn, name string, cfg Config, log *slog
 	if err != nil {
 		return nil, err
 	}
-	k.Custody = custody.Clerk{Registry: k.Store, Keys: keys}
+	k.Custody, k.Shelf = custody.Clerk{Registry: k.Store, Keys: keys}, inventory.Shelf{Dir: k.inventoryDir()}
 	if k.Trees, err = workspace.Open(filepath.Join(cfg.DataDir, "trees"), filepath.Join(cfg.EngineDataDir, "trees")); err != nil {
 		return nil, err
 	}

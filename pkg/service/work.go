@@ -42,6 +42,10 @@ func (k *Kit) TempDir() string {
 	return dir
 }
 
+// inventoryDir has one directory for each way of looking: what an older program found may
+// be less.
+func (k *Kit) inventoryDir() string { return filepath.Join(k.DataDir, "inventory", "1") }
+
 // ResolveAll finds images by the names in a pipeline file and pins them, for the
 // whole delivery. That an image does not exist is the file's fault.
 func (k *Kit) ResolveAll(ctx context.Context, refs []string) (map[string]container.Image, error) {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/millrace-cd/millrace/pkg/archive"
 	"github.com/millrace-cd/millrace/pkg/event"
+	"github.com/millrace-cd/millrace/pkg/sbom"
 	"github.com/millrace-cd/millrace/pkg/stage"
 	"github.com/millrace-cd/millrace/pkg/store"
 	"github.com/millrace-cd/millrace/pkg/workspace"
@@ -88,6 +89,9 @@ func (b builder) store(ctx context.Context, products []*product, out *event.Buil
 		if err != nil {
 			return err
 		}
+		if blob.SBOM, err = b.bill(ctx, p, out.Commit, blob); err != nil {
+			return err
+		}
 		if out.Artifact.Digest == "" || p.platform == "linux/"+b.kit.Engine.Info().Architecture {
 			out.Artifact = blob // what the release is made of: it has to run here
 		}
@@ -99,6 +103,21 @@ func (b builder) store(ctx context.Context, products []*product, out *event.Buil
 		}
 	}
 	return nil
+}
+
+// bill attaches to an artifact what software is in it, and gives the digest of that.
+func (b builder) bill(ctx context.Context, p *product, c event.Commit, blob event.Blob) (string, error) {
+	ctx, span := b.kit.Tracer.Start(ctx, "write SBOM")
+	defer span.End()
+	found, err := b.kit.Shelf.Tar(ctx, p.tar.Digest, p.tar.Open)
+	if err != nil {
+		return "", err
+	}
+	document, err := found.Document(sbom.Subject{Kind: sbom.Artifact, Name: c.App, Version: c.Hash, Digest: blob.Digest})
+	if err != nil {
+		return "", err
+	}
+	return b.kit.Custody.AttachSBOM(ctx, document, blob.Repository+"@"+blob.Digest)
 }
 
 // discard removes the spooled files.

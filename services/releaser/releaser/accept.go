@@ -2,6 +2,7 @@ package releaser
 
 import (
 	"context"
+	"slices"
 
 	"golang.org/x/sync/errgroup"
 
@@ -15,39 +16,87 @@ import (
 	"github.com/millrace-cd/millrace/pkg/workspace"
 )
 
+// candidate is what may become a release.
+type candidate struct {
+	releaser
+
+	job     stage.Job[event.Built]
+	file    *pipeline.File
+	release pipeline.Release // with its variables filled in
+	names   publication
+	out     *event.Released
+
+	image *assembled
+	bills []bill
+}
+
+// close frees what the image takes up here.
+func (c *candidate) close() {
+	if c.image != nil {
+		c.image.close()
+	}
+}
+
 // accept assembles the image, starts it by its digest in an environment of its own and
-// runs the acceptance tests against it. It returns the image's name, which nobody else
-// knows. What does not depend on each other happens at the same time: the environment
-// and its services are made while the image is, and the tests' containers while the
-// image starts.
-func (r releaser) accept(ctx context.Context, j stage.Job[event.Built], file *pipeline.File, release pipeline.Release, names publication, out *event.Released) (internal string, err error) {
-	e := &environment{releaser: r, release: release, group: step.Group{
-		Owner:  container.Owner{App: out.App, Delivery: out.Number, Stage: event.StageRelease, Attempt: j.Attempt},
-		Commit: out.Commit, Vars: snapshot.Vars(out.Commit), OneNetwork: true,
+// lets the acceptance tests, and a scanner, at it. Nobody else knows the image's name.
+// What does not depend on each other happens at the same time: the environment and its
+// services are made while the image is, and the tests' containers while the image starts.
+func (c *candidate) accept(ctx context.Context) error {
+	e := &environment{releaser: c.releaser, release: c.release, group: step.Group{
+		Owner:  container.Owner{App: c.out.App, Delivery: c.out.Number, Stage: event.StageRelease, Attempt: c.job.Attempt},
+		Commit: c.out.Commit, Vars: snapshot.Vars(c.out.Commit), OneNetwork: true,
 	}}
 	defer e.close(ctx)
-	steps := acceptance(file)
+	steps := acceptance(c.file)
 	all, inner := errgroup.WithContext(ctx)
 	all.Go(func() (err error) {
-		internal, err = r.assemble(inner, out.Built, release)
+		c.image, err = c.assemble(inner, c.job, c.out.Built, c.file, c.release)
 		return err
 	})
-	all.Go(func() error { return e.open(inner, out.Images, steps) })
-	if err := all.Wait(); err != nil {
-		return internal, err
+	all.Go(func() error { return e.open(inner, c.out.Images, steps) })
+	err := all.Wait()
+	if c.image != nil {
+		c.out.Acceptance = c.image.steps
 	}
-	if err := r.free(ctx, names, internal); err != nil {
-		return internal, err
+	if err != nil {
+		return err
 	}
-	tests := e.group
-	tests.Steps, tests.FailFast, tests.Tree = steps, file.Defaults.FailFast, out.Snapshot.Digest
-	tests.Trees = func(ctx context.Context, shared bool) (*workspace.Tree, error) {
-		return r.source.Tree(ctx, "snapshot", out.Snapshot, shared)
+	if err := c.free(ctx, c.names, c.image.name); err != nil {
+		return err
 	}
-	tests.Begin = func(ctx context.Context) error { return e.start(ctx, internal) }
-	results, err := r.steps.Run(ctx, tests)
-	out.Acceptance = append(e.before, results...)
-	return internal, err
+	return c.judge(ctx, e, steps)
+}
+
+// judge runs the acceptance tests while the image's bills of materials are written and
+// scanned.
+func (c *candidate) judge(ctx context.Context, e *environment, steps []pipeline.Step) error {
+	var results, scanned []event.Step
+	all, inner := errgroup.WithContext(ctx)
+	all.Go(func() (err error) {
+		results, err = c.steps.Run(inner, c.tests(e, steps))
+		return err
+	})
+	all.Go(func() (err error) {
+		if c.bills, err = c.bill(inner, c.image, c.out.Built, c.names.to); err != nil {
+			return err
+		}
+		scanned, err = c.scan(inner, e.group, c.release.Scan, c.bills, c.out)
+		return err
+	})
+	err := all.Wait()
+	c.out.Acceptance = slices.Concat(c.out.Acceptance, e.before, results, scanned)
+	return err
+}
+
+// tests are the acceptance tests, which begin when the release runs.
+func (c *candidate) tests(e *environment, steps []pipeline.Step) step.Group {
+	g := e.group
+	g.Steps, g.FailFast, g.Tree = steps, c.file.Defaults.FailFast, c.out.Snapshot.Digest
+	g.Trees = func(ctx context.Context, shared bool) (*workspace.Tree, error) {
+		return c.source.Tree(ctx, "snapshot", c.out.Snapshot, shared)
+	}
+	g.Begin = func(ctx context.Context) error { return e.start(ctx, c.image.run) }
+	return g
 }
 
 func acceptance(file *pipeline.File) []pipeline.Step {

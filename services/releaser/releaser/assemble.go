@@ -21,46 +21,62 @@ import (
 	"github.com/millrace-cd/millrace/pkg/workspace"
 )
 
-// assemble makes the image and stores it by digest, where nobody but us looks.
-func (r releaser) assemble(ctx context.Context, b event.Built, release pipeline.Release) (string, error) {
+// assembled is an image that is stored by digest in the internal repository, where nobody
+// but us looks.
+type assembled struct {
+	name   string              // public-name@sha256:… there
+	run    string              // the one that this engine runs
+	images map[string]v1.Image // by platform; their layers can be read until close
+	steps  []event.Step
+
+	closers []func() error
+}
+
+func (a *assembled) close() {
+	for _, c := range a.closers {
+		_ = c()
+	}
+}
+
+func (r releaser) assemble(ctx context.Context, _ stage.Job[event.Built], b event.Built, _ *pipeline.File, release pipeline.Release) (*assembled, error) {
 	ctx, span := r.kit.Tracer.Start(ctx, "assemble image")
 	defer span.End()
 	tree, err := r.source.Tree(ctx, "artifact", b.Artifact, false)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	view, err := tree.View(fmt.Sprintf("%s-%d-files-%d", b.App, b.Number, time.Now().UnixNano()))
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	defer func() { _ = view.Remove() }()
 	entries, err := place(view, release.Files)
 	if errors.Is(err, archive.ErrRefused) {
-		return "", stage.Fail("release.files: %w", err)
+		return nil, stage.Fail("release.files: %w", err)
 	}
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	layer, err := image.Compress(r.kit.TempDir(), func(w io.Writer) error {
 		_, err := archive.Pack(w, entries, archive.Artifact())
 		return err
 	})
 	if errors.Is(err, archive.ErrRefused) {
-		return "", stage.Fail("release.files: %w", err)
+		return nil, stage.Fail("release.files: %w", err)
 	}
 	if err != nil {
-		return "", err
+		return nil, err
 	}
-	defer func() { _ = layer.Close() }()
 	base, err := r.base(ctx, b, release.Base)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	img, err := image.Assemble(base, []*image.Layer{layer}, settings(b, release, r.kit.Engine.Info().Architecture))
 	if err != nil {
-		return "", err
+		return nil, err
 	}
-	return r.kit.Store.PushImage(ctx, b.App, img)
+	name, err := r.kit.Store.PushImage(ctx, b.App, img)
+	return &assembled{name: name, run: name, images: map[string]v1.Image{"linux/" + r.kit.Engine.Info().Architecture: img}, closers: []func() error{layer.Close}}, err
 }
 
 // base is the image that the delivery pinned when it was tested.

@@ -3,9 +3,14 @@ package releaser
 import (
 	"context"
 	"errors"
+	"fmt"
 	"regexp"
+	"slices"
 	"strings"
+	"time"
 
+	"github.com/millrace-cd/millrace/pkg/attest"
+	"github.com/millrace-cd/millrace/pkg/custody"
 	"github.com/millrace-cd/millrace/pkg/event"
 	"github.com/millrace-cd/millrace/pkg/pipeline"
 	"github.com/millrace-cd/millrace/pkg/stage"
@@ -77,25 +82,91 @@ func (r releaser) free(ctx context.Context, p publication, image string) error {
 	return taken(p, r.kit.Store.CheckTags(ctx, p.to, digest, p.tags...))
 }
 
-// publish gives the accepted image its name. Nothing is built again: the name is
-// for the digest that was tested. What is said of the image is there before its tags.
-func (r releaser) publish(ctx context.Context, internal string, p publication, out *event.Released) error {
-	ctx, span := r.kit.Tracer.Start(ctx, "publish image "+p.to)
+// publish gives the accepted image its name. Nothing is built again: the name is for the
+// digest that was tested. What is said of the image is there before its tags.
+func (c *candidate) publish(ctx context.Context) error {
+	ctx, span := c.kit.Tracer.Start(ctx, "publish image "+c.names.to)
 	defer span.End()
 	var err error
-	if out.Image, err = r.kit.Store.Copy(ctx, internal, p.to); err != nil {
+	if c.out.Image, err = c.kit.Store.Copy(ctx, c.image.name, c.names.to); err != nil {
 		return err
 	}
-	if err := r.kit.Custody.SignReleased(ctx, out, internal); err != nil {
+	if err := c.attach(ctx, c.bills, c.out, c.image.name, c.out.Image); err != nil {
 		return err
 	}
-	if err := r.kit.Store.Tag(ctx, out.Image, p.tags...); err != nil {
+	if err := c.kit.Custody.SignReleased(ctx, c.out, c.image.name); err != nil {
+		return err
+	}
+	return c.tag(ctx, c.names, c.out)
+}
+
+// tag gives the image its tags. One that moves never goes back from a newer delivery:
+// releasers take turns, and leave it where it stands for one.
+func (r releaser) tag(ctx context.Context, p publication, out *event.Released) error {
+	tags := p.tags
+	if slices.ContainsFunc(tags, func(t store.Tag) bool { return !t.Fixed }) {
+		lease, held, err := r.kit.Bus.AcquireWhenFree(ctx, "tags."+out.App, fmt.Sprintf("delivery %d of %s", out.Number, out.App), func(string) {})
+		if err != nil {
+			return fmt.Errorf("wait for others to tag %s: %w", p.to, err)
+		}
+		defer lease.Release(context.WithoutCancel(ctx))
+		ctx = held
+		if tags, err = r.ahead(ctx, p, out.Commit); err != nil {
+			return err
+		}
+	}
+	if err := r.kit.Store.Tag(ctx, out.Image, tags...); err != nil {
 		return taken(p, err)
 	}
-	for _, t := range p.tags {
+	for _, t := range tags {
 		out.Tags = append(out.Tags, t.Name)
 	}
 	return nil
+}
+
+// ahead leaves out tags that stand for a newer delivery of the app, as a statement says
+// that can be believed.
+func (r releaser) ahead(ctx context.Context, p publication, c event.Commit) (tags []store.Tag, err error) {
+	ring, err := r.kit.Custody.Keys.Ring()
+	if err != nil {
+		return nil, err
+	}
+	for _, t := range p.tags {
+		if !t.Fixed {
+			newer, err := r.newer(ctx, ring, p.to, t.Name, c)
+			if err != nil {
+				return nil, err
+			}
+			if newer > 0 {
+				r.kit.Log.Info("a tag stands for a newer delivery", "app", c.App, "delivery", c.Number, "tag", t.Name, "newer", newer)
+				continue
+			}
+		}
+		tags = append(tags, t)
+	}
+	return tags, nil
+}
+
+// newer is the number of the newer delivery that a tag stands for; 0 if it does not.
+func (r releaser) newer(ctx context.Context, ring attest.Ring, repository, tag string, c event.Commit) (uint64, error) {
+	digest, err := r.kit.Store.Digest(ctx, repository+":"+tag)
+	if errors.Is(err, store.ErrMissing) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	links, err := custody.WalkImage(ctx, r.kit.Store, ring, time.Now(), repository+"@"+digest)
+	if errors.Is(err, custody.ErrBroken) {
+		return 0, nil // somebody else's image
+	}
+	if err != nil {
+		return 0, err
+	}
+	if d := links[0].Delivery; d.App == c.App && d.Number > c.Number {
+		return d.Number, nil
+	}
+	return 0, nil
 }
 
 // taken refuses a release that would take another one's name.

@@ -19,12 +19,13 @@ import (
 
 // Config is what only the releaser needs.
 type Config struct {
-	Parallel int `env:"PARALLEL_STEPS"` // acceptance steps of one delivery at the same time; 0 = as many as the engine has cores
+	Parallel int    `env:"PARALLEL_STEPS"` // acceptance steps of one delivery at the same time; 0 = as many as the engine has cores
+	Scanner  string `env:"SCAN_IMAGE"`     // for files whose scan names no image
 }
 
 // Serve releases artifacts until ctx ends.
 func Serve(ctx context.Context, k *service.Kit, cfg Config) error {
-	r := releaser{kit: k, source: k.Source(), steps: k.Steps(cfg.Parallel)}
+	r := releaser{kit: k, source: k.Source(), steps: k.Steps(cfg.Parallel), scanner: cfg.Scanner}
 	return stage.Work(ctx, k.Bus, r.run, service.Options[event.Built](k))
 }
 
@@ -32,6 +33,8 @@ type releaser struct {
 	kit    *service.Kit
 	source snapshot.Source
 	steps  *step.Runner
+
+	scanner string // image
 }
 
 func (r releaser) run(ctx context.Context, j stage.Job[event.Built]) (event.Released, error) {
@@ -57,14 +60,15 @@ func (r releaser) run(ctx context.Context, j stage.Job[event.Built]) (event.Rele
 	if err != nil {
 		return out, err
 	}
-	internal, err := r.accept(ctx, j, file, release, names, &out)
-	if err != nil {
+	c := candidate{releaser: r, job: j, file: file, release: release, names: names, out: &out}
+	defer c.close()
+	if err := c.accept(ctx); err != nil {
 		return out, err
 	}
 	if err := step.Failure(out.Acceptance); err != nil {
 		return out, stage.Fail("%w", err)
 	}
-	return out, r.publish(ctx, internal, names, &out)
+	return out, c.publish(ctx)
 }
 
 // supported refuses by name what this version cannot do yet: to leave it out in
@@ -74,7 +78,6 @@ func supported(r pipeline.Release) error {
 		"release.dockerfile": r.Dockerfile != nil,
 		"release.install":    len(r.Install) > 0,
 		"release.platforms":  len(r.Platforms) > 0,
-		"release.scan":       r.Scan != nil,
 		"release.max_size":   r.MaxSize > 0,
 	} {
 		if asked {

@@ -80,7 +80,7 @@ func (a *app) root() *cobra.Command {
 	root.PersistentFlags().StringVar(&a.creds, "creds", "", "credentials file for NATS (MILLRACE_NATS_CREDS)")
 	for group, commands := range map[string][]*cobra.Command{
 		"start": {a.demo(), a.up(), a.deliver(), a.check()},
-		"look":  {a.list(), a.show(), a.logs(), a.trace(), a.artifact(), a.verify()},
+		"look":  {a.list(), a.show(), a.logs(), a.trace(), a.artifact(), a.verify(), a.sbom()},
 		"run":   {a.publish(), a.cache(), a.keys(), a.serve(), a.provision(), a.healthcheck(), a.versionCommand()},
 	} {
 		for _, c := range commands {

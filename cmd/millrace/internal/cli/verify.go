@@ -47,10 +47,14 @@ func (a *app) verify() *cobra.Command {
 		Args: between(1, 1, "the name of an image"),
 		RunE: func(cmd *cobra.Command, args []string) error { return v.run(cmd.Context(), args[0]) },
 	}
-	cmd.Flags().StringVar(&v.keys, "keys", "", "directory with "+attest.TrustedFile+" (MILLRACE_KEYS_DIR; default millrace-keys, or that of millrace up)")
+	v.keysFlag(cmd)
 	cmd.Flags().StringVar(&v.at, "at", "", "when the keys have to be trusted, as 2026-01-31T12:00:00Z; now by default")
 	a.outputFlag(cmd)
 	return cmd
+}
+
+func (v *verification) keysFlag(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&v.keys, "keys", "", "directory with "+attest.TrustedFile+" (MILLRACE_KEYS_DIR; default millrace-keys, or that of millrace up)")
 }
 
 func (v *verification) run(ctx context.Context, image string) error {
@@ -164,7 +168,7 @@ type chainLine struct {
 	Type      string            `json:"predicateType"`
 	Subject   []attest.Resource `json:"subject"`
 	Results   custody.Results   `json:"results"`
-	SBOM      string            `json:"sbom,omitempty"`
+	SBOMs     []attest.Resource `json:"sboms,omitempty"`
 	Statement attest.Statement  `json:"statement"`
 }
 
@@ -177,7 +181,7 @@ type chain struct {
 func chainOf(image string, links []custody.Link) chain {
 	c := chain{Image: image, Delivery: links[0].Delivery}
 	for _, l := range links {
-		c.Links = append(c.Links, chainLine{l.Service, l.Key.ID, l.Bundle, l.Statement.PredicateType, l.Statement.Subject, l.Results, l.SBOM, l.Statement})
+		c.Links = append(c.Links, chainLine{l.Service, l.Key.ID, l.Bundle, l.Statement.PredicateType, l.Statement.Subject, l.Results, l.SBOMs, l.Statement})
 	}
 	return c
 }

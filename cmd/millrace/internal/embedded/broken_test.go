@@ -41,6 +41,7 @@ var shopMistakes = []broken{
 	{name: "shop-test-coverage", path: failsTest, file: "millrace.yaml", old: "min: 70", new: "min: 95"},
 	{name: "shop-build-artifacts", path: failsBuild, file: "millrace.yaml", old: "artifacts: [dist/shop]", new: `artifacts: ["bin/*"]`},
 	{name: "shop-release-ready", path: failsRelease, file: "millrace.yaml", old: `ready: { http: ":8080/healthz", within: 30s }`, new: `ready: { http: ":8080/health", within: 4s }`},
+	{name: "shop-release-before", path: failsRelease, file: "millrace.yaml", old: "before: /app/shop migrate", new: "before: /app/shop migrat", printed: "shop does not know"},
 	{name: "shop-deploy-check", path: failsDeploy, file: "millrace.yaml", old: `check: [{ http: ":8080/healthz", within: 30s }]`, new: `check: [{ http: ":8080/products", within: 4s }]`, noisy: true},
 }
 

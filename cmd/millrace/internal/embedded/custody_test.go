@@ -101,25 +101,34 @@ func TestBrokenChain(t *testing.T) {
 // sign lets the services state what r says, as if all of it were so.
 func (w world) sign(r *event.Released) {
 	w.t.Helper()
+	w.signBuilt(&r.Built)
+	_, digest, _ := strings.Cut(r.Image, "@")
+	c := w.clerk(custody.Releaser)
+	if err := c.SignReleased(w.t.Context(), r, c.Registry.Repository(r.App, store.Image)+"@"+digest); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func (w world) signBuilt(b *event.Built) {
+	w.t.Helper()
+	err := errors.Join(w.clerk(custody.Tester).SignTested(w.t.Context(), &b.Tested), w.clerk(custody.Builder).SignBuilt(w.t.Context(), b, nil))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// clerk signs as a service does.
+func (w world) clerk(service string) custody.Clerk {
+	w.t.Helper()
 	s, err := store.Open(store.Config{Registry: w.Registry})
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	clerk := func(service string) custody.Clerk {
-		keys, err := attest.Open(attest.Config{Dir: w.Keys, Service: service})
-		if err != nil {
-			w.t.Fatal(err)
-		}
-		return custody.Clerk{Registry: s, Keys: keys}
-	}
-	_, digest, _ := strings.Cut(r.Image, "@")
-	err = errors.Join(
-		clerk(custody.Tester).SignTested(w.t.Context(), &r.Tested), clerk(custody.Builder).SignBuilt(w.t.Context(), &r.Built, nil),
-		clerk(custody.Releaser).SignReleased(w.t.Context(), r, s.Repository(r.App, store.Image)+"@"+digest),
-	)
+	keys, err := attest.Open(attest.Config{Dir: w.Keys, Service: service})
 	if err != nil {
 		w.t.Fatal(err)
 	}
+	return custody.Clerk{Registry: s, Keys: keys}
 }
 
 // What a fork or pull request brings is tested and goes no further.
