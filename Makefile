@@ -19,7 +19,7 @@ demo: ## see a commit go all the way to a running container
 	bin/millrace demo
 
 test: ## all tests with the race detector, and end to end on real Docker
-	@scripts/setup.sh go git docker busybox gcc
+	@scripts/setup.sh go git docker busybox gcc docker-registry
 	go test -race -count=1 -timeout 15m $(if $(SHORT),-short) $(UNITS:%=%/...)
 	go test -race -count=1 -timeout 15m $(if $(SHORT),-short) ./test/...
 

@@ -10,34 +10,39 @@ import (
 	"path/filepath"
 )
 
-// Export brings to the directory to what one service gets: the ring, and its key if there
-// is one for it. The ring comes first, so that nobody signs with a key that is not
-// trusted yet. Files that are there are replaced, each at once.
-func Export(dir, service, to string) error {
-	if err := export(dir, service, to); err != nil {
-		return fmt.Errorf("export the keys of %s to %s: %w", service, to, err)
+// Export brings what each service gets to a directory of its own below to, which has the
+// service's name: the ring, and its key if there is one for it. All get the ring before
+// any gets a key, so that nobody signs with a key that others do not trust yet. Files that
+// are there are replaced, each at once.
+func Export(dir, to string, services ...string) error {
+	if err := export(dir, to, services); err != nil {
+		return fmt.Errorf("export keys to %s: %w", to, err)
 	}
 	return nil
 }
 
-func export(dir, service, to string) error {
-	if !validService.MatchString(service) {
-		return fmt.Errorf("%s is not the name of a service", quote(service))
-	}
+func export(dir, to string, services []string) error {
 	if _, err := Load(dir); err != nil {
 		return err
 	}
-	if err := os.MkdirAll(to, 0o700); err != nil {
-		return err
+	for _, s := range services {
+		if !validService.MatchString(s) {
+			return fmt.Errorf("%s is not the name of a service", quote(s))
+		}
+		if err := os.MkdirAll(filepath.Join(to, s), 0o700); err != nil {
+			return err
+		}
+		if err := bring(filepath.Join(dir, TrustedFile), filepath.Join(to, s, TrustedFile), maxRing, ringMode); err != nil {
+			return err
+		}
 	}
-	if err := bring(filepath.Join(dir, TrustedFile), filepath.Join(to, TrustedFile), maxRing, ringMode); err != nil {
-		return err
+	for _, s := range services {
+		err := bring(filepath.Join(dir, KeyFile(s)), filepath.Join(to, s, KeyFile(s)), maxKeyPEM, keyMode)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) { // there is none for one that only verifies
+			return err
+		}
 	}
-	err := bring(filepath.Join(dir, KeyFile(service)), filepath.Join(to, KeyFile(service)), maxKeyPEM, keyMode)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil // one that only verifies
-	}
-	return err
+	return nil
 }
 
 // bring copies a file in the place of another one, at once.

@@ -3,52 +3,36 @@ package bus
 import (
 	"context"
 	"crypto/rand"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
-
-	"github.com/millrace-cd/millrace/pkg/event"
 )
 
-// Verdict is a success that deliveries with the same inputs may take for their own.
-type Verdict struct {
-	From event.Verdict `json:"from"`
-	Step event.Step    `json:"step"`
-}
-
-// Verdict looks up the verdict of a key, which is a token; false where there is none.
-func (b *Bus) Verdict(ctx context.Context, app, key string) (Verdict, bool, error) {
-	var v Verdict
+// Verdict looks up what is kept under a key, which is a token; nil where nothing is. It is
+// the word of whoever may write to the bus.
+func (b *Bus) Verdict(ctx context.Context, app, key string) ([]byte, error) {
 	kv, err := b.js.KeyValue(ctx, verdicts)
 	if err != nil {
-		return v, false, notProvisioned(verdicts, err)
+		return nil, notProvisioned(verdicts, err)
 	}
 	entry, err := kv.Get(ctx, app+"."+key)
 	if errors.Is(err, jetstream.ErrKeyNotFound) {
-		return v, false, nil
+		return nil, nil
 	}
 	if err != nil {
-		return v, false, fmt.Errorf("read verdict: %w", err)
+		return nil, fmt.Errorf("read verdict: %w", err)
 	}
-	if err := json.Unmarshal(entry.Value(), &v); err != nil {
-		return v, false, fmt.Errorf("read verdict: %w", err)
-	}
-	return v, true, nil
+	return entry.Value(), nil
 }
 
-// SetVerdict remembers a verdict for some weeks.
-func (b *Bus) SetVerdict(ctx context.Context, app, key string, v Verdict) error {
+// SetVerdict keeps a verdict for some weeks.
+func (b *Bus) SetVerdict(ctx context.Context, app, key string, data []byte) error {
 	kv, err := b.js.KeyValue(ctx, verdicts)
 	if err != nil {
 		return notProvisioned(verdicts, err)
-	}
-	data, err := json.Marshal(v)
-	if err != nil {
-		return fmt.Errorf("encode verdict: %w", err)
 	}
 	if _, err := kv.Put(ctx, app+"."+key, data); err != nil {
 		return fmt.Errorf("keep verdict: %w", err)

@@ -62,6 +62,9 @@ func (e *Engine) Purge(ctx context.Context) error {
 	for _, v := range volumes.Volumes {
 		note(e.RemoveVolume(ctx, v.Name))
 	}
+	images, err := e.imagesOf(ctx, mine)
+	note(err)
+	note(e.removeImages(ctx, images))
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("purge instance %s: %w", e.cfg.Instance, err)
 	}

@@ -66,15 +66,18 @@ func (r *reaper) volumes(ctx context.Context) {
 	}
 }
 
-// images removes those that were made of containers of steps.
+// images removes those that were made of containers of steps, and by builds.
 func (r *reaper) images(ctx context.Context) {
-	found, err := r.e.api.ImageList(ctx, image.ListOptions{Filters: r.filter.Filters})
+	found, err := r.e.api.ImageList(ctx, image.ListOptions{All: true, Filters: r.filter.Filters})
 	r.note(err)
+	var orphans []string
 	for _, i := range found {
-		if i.Labels[labelKind] == kindStep && r.orphan(i.Labels) {
-			r.count(r.e.removeImage(ctx, i.ID))
+		if kind := i.Labels[labelKind]; (kind == kindStep || kind == kindBuild) && r.orphan(i.Labels) {
+			orphans = append(orphans, i.ID)
 		}
 	}
+	r.note(r.e.removeImages(ctx, orphans))
+	r.removed += len(orphans) // or the error tells
 }
 
 // orphan tells whether nobody uses what has these labels.

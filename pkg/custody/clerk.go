@@ -50,7 +50,7 @@ func (c Clerk) SignTested(ctx context.Context, t *event.Tested) error {
 	if err != nil {
 		return err
 	}
-	t.TestStatement, err = c.sign(ctx, st, at(t.Snapshot))
+	t.TestStatement, err = c.sign(ctx, t.Commit, st, at(t.Snapshot))
 	return err
 }
 
@@ -65,35 +65,35 @@ func (c Clerk) SignBuilt(ctx context.Context, b *event.Built, used []string) err
 	for _, p := range b.Platforms {
 		subjects = append(subjects, at(p))
 	}
-	b.BuildStatement, err = c.sign(ctx, st, subjects...)
+	b.BuildStatement, err = c.sign(ctx, b.Commit, st, subjects...)
 	return err
 }
 
-// SignReleased states what is released as r.Image, and sets r's ReleaseStatement. The
-// image is in the registry under the names of internal and, by its digest alone, of
-// r.Image. There the earlier statements are attached as well.
-func (c Clerk) SignReleased(ctx context.Context, r *event.Released, internal string) error {
-	st, err := ofReleased(*r)
-	if err != nil {
-		return err
-	}
-	if r.ReleaseStatement, err = c.sign(ctx, st, internal, r.Image); err != nil {
-		return err
-	}
-	chain := store.Attachment{Subject: r.Image, Type: ChainType}
+// SignReleased states what is released as r.Image and may get these tags, and sets r's
+// ReleaseStatement. The image is in the registry under the names of internal and, by its
+// digest alone, of r.Image. There the earlier statements are attached as well.
+func (c Clerk) SignReleased(ctx context.Context, r *event.Released, internal string, tags ...string) error {
+	chain := store.Attachment{Subject: r.Image, Type: ChainType, Annotations: inOrder(r.Commit)}
 	for _, link := range []struct{ service, digest string }{{Builder, r.BuildStatement}, {Tester, r.TestStatement}} {
 		data, err := c.bundle(r.App)(ctx, link.service, link.digest)
 		if err != nil {
-			return err
+			return refuse(err)
 		}
 		chain.Layers = append(chain.Layers, store.Layer{Type: attest.BundleType, Data: data})
+	}
+	st, err := ofReleased(*r, tags)
+	if err != nil {
+		return err
+	}
+	if r.ReleaseStatement, err = c.sign(ctx, r.Commit, st, internal, r.Image); err != nil {
+		return err
 	}
 	_, err = c.Registry.Attach(ctx, chain)
 	return err
 }
 
 // sign attaches a statement to what it is about, and gives the digest of the bundle.
-func (c Clerk) sign(ctx context.Context, st attest.Statement, subjects ...string) (string, error) {
+func (c Clerk) sign(ctx context.Context, of event.Commit, st attest.Statement, subjects ...string) (string, error) {
 	signer, err := c.Keys.Signer()
 	if err != nil {
 		return "", err
@@ -102,10 +102,11 @@ func (c Clerk) sign(ctx context.Context, st attest.Statement, subjects ...string
 	if err != nil {
 		return "", err
 	}
+	annotations := inOrder(of)
+	annotations["dev.sigstore.bundle.content"], annotations["dev.sigstore.bundle.predicateType"] = "dsse-envelope", st.PredicateType
 	for _, s := range unique(subjects) {
 		_, err := c.Registry.Attach(ctx, store.Attachment{
-			Subject: s, Type: attest.BundleType, Layers: []store.Layer{{Type: attest.BundleType, Data: data}},
-			Annotations: map[string]string{"dev.sigstore.bundle.content": "dsse-envelope", "dev.sigstore.bundle.predicateType": st.PredicateType},
+			Subject: s, Type: attest.BundleType, Layers: []store.Layer{{Type: attest.BundleType, Data: data}}, Annotations: annotations,
 		})
 		if err != nil {
 			return "", fmt.Errorf("attach the statement: %w", err)
@@ -206,10 +207,7 @@ func (l *Link) says(t event.Tested) error {
 	if err != nil {
 		return broken(l.Service, err)
 	}
-	return l.matches(t.Commit, want, map[string][2]any{
-		"images":       {images(t.Images), l.Images},
-		"environments": {t.Environments, l.environments},
-	})
+	return l.matches(t.Commit, want, pair{"images", images(t.Images), l.Images}, pair{"environments", t.Environments, l.environments})
 }
 
 func (l *Link) saysBuilt(b event.Built) error {
@@ -217,27 +215,32 @@ func (l *Link) saysBuilt(b event.Built) error {
 	if err != nil {
 		return broken(l.Service, err)
 	}
-	return l.matches(b.Commit, want, map[string][2]any{"SBOM": {artifactSBOMs(b), l.SBOMs}})
+	return l.matches(b.Commit, want, pair{"statement before it", b.TestStatement, l.Delivery.Previous}, pair{"SBOM", artifactSBOMs(b), l.SBOMs})
 }
 
 func (l *Link) saysReleased(r event.Released) error {
-	want, err := ofReleased(r)
+	want, err := ofReleased(r, nil)
 	if err != nil {
 		return broken(l.Service, err)
 	}
-	return l.matches(r.Commit, want, map[string][2]any{"SBOM": {imageSBOMs(r), l.SBOMs}, "artifacts": {artifacts(r.Built), l.Inputs}})
+	return l.matches(r.Commit, want, pair{"statement before it", r.BuildStatement, l.Delivery.Previous},
+		pair{"SBOM", imageSBOMs(r), l.SBOMs}, pair{"artifacts", artifacts(r.Built), l.Inputs})
 }
 
-// matches compares the subjects, the commit and more: first what the event says, then
-// what was signed.
-func (l *Link) matches(c event.Commit, want attest.Statement, more map[string][2]any) error {
+// pair is something that an event says, and what was signed of it.
+type pair struct {
+	what         string
+	said, signed any
+}
+
+// matches compares the commit, the subjects and more.
+func (l *Link) matches(c event.Commit, want attest.Statement, more ...pair) error {
 	if err := sameCommit(c, l.Delivery.Commit); err != nil {
 		return broken(l.Service, err)
 	}
-	more["subjects"] = [2]any{want.Subject, l.Statement.Subject}
-	for what, pair := range more {
-		if !equal(pair[0], pair[1]) {
-			return broken(l.Service, differs(what, pair[0], pair[1]))
+	for _, p := range append(more, pair{"subjects", want.Subject, l.Statement.Subject}) {
+		if !equal(p.said, p.signed) {
+			return broken(l.Service, differs(p.what, p.said, p.signed))
 		}
 	}
 	return nil

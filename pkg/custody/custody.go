@@ -59,6 +59,7 @@ type tested struct {
 
 	Configuration []attest.Resource `json:"configuration"` // images by the names that the pipeline file has for them
 	Environments  []string          `json:"millrace_environments,omitempty"`
+	Reused        map[string]uint64 `json:"millrace_reused,omitempty"` // steps that passed in an earlier delivery with the same inputs
 	Delivery      Delivery          `json:"millrace_delivery"`
 }
 
@@ -93,6 +94,7 @@ type parameters struct {
 type released struct {
 	PURL       string            `json:"purl"`
 	Release    string            `json:"releaseId"` // <app>/<number of the delivery>
+	Tags       []string          `json:"millrace_tags,omitempty"`
 	Acceptance Results           `json:"millrace_acceptance"`
 	Artifacts  []attest.Resource `json:"millrace_artifacts"`
 	SBOMs      []attest.Resource `json:"millrace_sboms,omitempty"`
@@ -107,12 +109,22 @@ const (
 )
 
 func ofTested(t event.Tested) (attest.Statement, error) {
-	p := tested{Results: results(t.Tests), Configuration: images(t.Images), Environments: t.Environments, Delivery: Delivery{Commit: t.Commit}}
+	p := tested{Results: results(t.Tests), Configuration: images(t.Images), Environments: t.Environments, Reused: reused(t.Tests), Delivery: Delivery{Commit: t.Commit}}
 	return attest.New(TestResult, p,
 		commit(t.Commit),
 		attest.Resource{Name: treeName, Digest: map[string]string{"gitTree": t.Tree}},
 		attest.Resource{Name: snapshotName, URI: t.Snapshot.Repository, Digest: attest.Digest(t.Snapshot.Digest)},
 	)
+}
+
+func reused(steps []event.Step) map[string]uint64 {
+	from := map[string]uint64{}
+	for _, s := range steps {
+		if s.Reused != nil {
+			from[s.Name] = s.Reused.Number
+		}
+	}
+	return from
 }
 
 // ofBuilt is about the artifacts; used are the names of the images that it was built in.
@@ -134,10 +146,10 @@ func ofBuilt(b event.Built, used []string) (attest.Statement, error) {
 	return attest.New(Provenance, p, artifacts(b)...)
 }
 
-func ofReleased(r event.Released) (attest.Statement, error) {
+func ofReleased(r event.Released, tags []string) (attest.Statement, error) {
 	name, digest, _ := strings.Cut(r.Image, "@")
 	p := released{
-		PURL: purl(name, digest), Release: id(r.Commit), Acceptance: results(r.Acceptance), Artifacts: artifacts(r.Built), SBOMs: imageSBOMs(r),
+		PURL: purl(name, digest), Release: id(r.Commit), Tags: tags, Acceptance: results(r.Acceptance), Artifacts: artifacts(r.Built), SBOMs: imageSBOMs(r),
 		Delivery: Delivery{Commit: r.Commit, Previous: r.BuildStatement},
 	}
 	return attest.New(Release, p, attest.Resource{Name: name, Digest: attest.Digest(digest)})
@@ -211,9 +223,9 @@ func results(steps []event.Step) Results {
 	r := Results{Result: "PASSED"}
 	for _, s := range steps {
 		switch {
+		case s.Result == event.ResultSkipped, s.SetUp && s.Result == event.ResultSuccess:
 		case s.Result == event.ResultSuccess:
 			r.Passed = append(r.Passed, s.Name)
-		case s.Result == event.ResultSkipped:
 		case s.Optional:
 			r.Warned = append(r.Warned, s.Name)
 		default:

@@ -91,7 +91,7 @@ func (w world) delivery() event.Released {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	r := event.Released{Image: public, Acceptance: []event.Step{{Name: "page", Result: event.ResultSuccess}}, SBOMs: map[string]string{"linux/amd64": DigestOf([]byte("image"))}}
+	r := event.Released{Image: public, Acceptance: []event.Step{{Name: "install", Result: event.ResultSuccess, SetUp: true}, {Name: "page", Result: event.ResultSuccess}}, SBOMs: map[string]string{"linux/amd64": DigestOf([]byte("image"))}}
 	r.Commit = event.Commit{
 		App: "shop", Number: 7, Repository: "https://example.com/shop.git", Hash: strings.Repeat("ab", 20), Ref: "refs/heads/main",
 		Time: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), Accepted: time.Date(2026, 1, 2, 4, 0, 0, 5, time.UTC),
@@ -167,7 +167,7 @@ func TestRefused(t *testing.T) {
 		change func(r *event.Released)
 		want   string
 	}{
-		{"app", func(r *event.Released) { r.Ref = "refs/heads/evil" }, `releaser: its ref is "refs/heads/main", not "refs/heads/evil"`},
+		{"ref", func(r *event.Released) { r.Ref = "refs/heads/evil" }, `releaser: its ref is "refs/heads/main", not "refs/heads/evil"`},
 		{"number", func(r *event.Released) { r.Number++ }, "releaser: its number is 7, not 8"},
 		{"commit", func(r *event.Released) { r.Hash = strings.Repeat("1", 40) }, "its commit is"},
 		{"time", func(r *event.Released) { r.Time = r.Time.Add(time.Second) }, "its time is"},
@@ -184,10 +184,14 @@ func TestRefused(t *testing.T) {
 		{"image", func(r *event.Released) { r.Image = w.host + "/shop@" + other }, "releaser: it is not about " + other},
 		{"repository", func(r *event.Released) { r.Image = "evil.example.com/shop@" + strings.Split(r.Image, "@")[1] }, "releaser: its subjects is"},
 		{"SBOM", func(r *event.Released) { r.SBOMs = nil }, "releaser: its SBOM is"},
+		{"another app", func(r *event.Released) { r.App = "cart" }, "releaser: "},
+		{"accepted", func(r *event.Released) { r.Accepted = r.Accepted.Add(1) }, "its accepted is"},
+		{"test statement", func(r *event.Released) { r.TestStatement = other }, "builder: its statement before it is"},
+		{"build statement", func(r *event.Released) { r.BuildStatement = r.TestStatement }, "releaser: its statement before it is"},
 		{"no statement", func(r *event.Released) { r.ReleaseStatement = "" }, "releaser: there is none"},
 		{"a path", func(r *event.Released) { r.ReleaseStatement = "../x" }, `releaser: "../x" is no digest`},
-		{"lost statement", func(r *event.Released) { r.ReleaseStatement = other }, "releaser: "},
-		{"statement of the builder", func(r *event.Released) { r.ReleaseStatement = r.BuildStatement }, "releaser: "},
+		{"lost statement", func(r *event.Released) { r.ReleaseStatement = other }, "not in the registry"},
+		{"statement of the builder", func(r *event.Released) { r.ReleaseStatement = r.BuildStatement }, "not in the registry"},
 	}
 	for _, tt := range tests {
 		r := good
@@ -240,6 +244,39 @@ func TestKeys(t *testing.T) {
 	}
 }
 
+// A verdict that a delivery may take for its own is the tester's, about these inputs.
+func TestVerdict(t *testing.T) {
+	w := newWorld(t)
+	inputs := strings.Repeat("ab", 32)
+	passed := Verdict{From: event.Verdict{Number: 7, Commit: "c"}, Step: event.Step{Name: "unit", Result: event.ResultSuccess}}
+	sign := func(service, app, inputs string, v Verdict) []byte {
+		data, err := w.clerk(service).SignVerdict(app, inputs, v)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return data
+	}
+	tester := w.clerk(Tester)
+	if got, err := tester.VerifyVerdict("shop", inputs, sign(Tester, "shop", inputs, passed)); err != nil || got.From != passed.From {
+		t.Errorf("got %+v, %v", got, err)
+	}
+	good := w.delivery()
+	tested, err := w.clerk("").bundle("shop")(t.Context(), Tester, good.TestStatement)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, data := range map[string][]byte{
+		"nothing": []byte("{}"), "unsigned": []byte(`{"from":{"number":7},"step":{"name":"unit","result":"success"}}`),
+		"by the builder": sign(Builder, "shop", inputs, passed), "of another app": sign(Tester, "cart", inputs, passed),
+		"other inputs": sign(Tester, "shop", strings.Repeat("cd", 32), passed), "a failure": sign(Tester, "shop", inputs, Verdict{}),
+		"another statement": tested,
+	} {
+		if got, err := tester.VerifyVerdict("shop", inputs, data); err == nil {
+			t.Errorf("%s: got %+v", name, got)
+		}
+	}
+}
+
 // A registry that is away is no reason to refuse.
 func TestAway(t *testing.T) {
 	w := newWorld(t)
@@ -266,8 +303,8 @@ func TestImage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	links, err := WalkImage(t.Context(), w.store, ring, now(), r.Image)
-	if err != nil || len(links) != 3 || links[2].Delivery.Hash != r.Hash || len(links[0].SBOMs) != 1 || len(links[1].SBOMs) != 2 {
+	links, err := WalkImage(t.Context(), w.store, ring, now(), Image{Name: r.Image})
+	if err != nil || len(links) != 3 || links[2].Delivery.Hash != r.Hash || len(links[0].SBOMs) != 1 || len(links[1].SBOMs) != 2 || len(links[0].Results.Passed) != 1 {
 		t.Fatalf("%+v, %v", links, err)
 	}
 	again := r
@@ -279,15 +316,49 @@ func TestImage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if links, err = WalkImage(t.Context(), w.store, ring, now(), r.Image); err != nil || links[0].Delivery.Number != 8 {
+	if links, err = WalkImage(t.Context(), w.store, ring, now(), Image{Name: r.Image}); err != nil || links[0].Delivery.Number != 8 {
 		t.Errorf("want the newest delivery: %v", err)
 	}
-	if _, err := WalkImage(t.Context(), w.store, attest.Ring(nil), now(), r.Image); !errors.Is(err, ErrBroken) || !strings.Contains(err.Error(), "nobody knows key") {
+	if _, err := WalkImage(t.Context(), w.store, attest.Ring(nil), now(), Image{Name: r.Image}); !errors.Is(err, ErrBroken) || !strings.Contains(err.Error(), "nobody knows key") {
 		t.Errorf("without keys: %v", err)
 	}
 	internal := at(r.Snapshot)
-	if _, err := WalkImage(t.Context(), w.store, ring, now(), internal); !errors.Is(err, ErrBroken) {
+	if _, err := WalkImage(t.Context(), w.store, ring, now(), Image{Name: internal}); !errors.Is(err, ErrBroken) {
 		t.Errorf("a snapshot is no release: %v", err)
+	}
+}
+
+// An image is what it was released as, and has the tags that it was released with.
+func TestNames(t *testing.T) {
+	w := newWorld(t)
+	r := w.delivery()
+	ring, err := attest.Load(w.keys)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, digest, _ := strings.Cut(r.Image, "@")
+	internal := w.store.Repository("shop", store.Image) + "@" + digest
+	if err := w.clerk(Releaser).SignReleased(t.Context(), &r, internal, "1.0.0", "latest"); err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		image Image
+		want  string
+	}{
+		{Image{Name: r.Image, Tag: "latest"}, ""},
+		{Image{Name: r.Image, Tag: "2.0.0"}, "it was not to be tagged 2.0.0"},
+		{Image{Name: r.Image, As: w.host + "/cart"}, "the image was released as " + w.host + "/shop, not as " + w.host + "/cart"},
+		{Image{Name: w.host + "/mirror@" + digest}, "nothing that is attached"},
+	} {
+		if tt.want == "nothing that is attached" {
+			if _, err := w.store.Copy(t.Context(), r.Image, w.host+"/mirror"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		_, err := WalkImage(t.Context(), w.store, ring, now(), tt.image)
+		if tt.want == "" && err != nil || tt.want != "" && (!errors.Is(err, ErrBroken) || !strings.Contains(err.Error(), tt.want)) {
+			t.Errorf("%+v: got %v, want %q", tt.image, err, tt.want)
+		}
 	}
 }
 
@@ -299,14 +370,14 @@ func TestStrangers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, data := range []string{"", "{}", "not JSON", strings.Repeat("[", 100_000)} {
+	for _, data := range []string{"", "{}", "not JSON", strings.Repeat("[", 100_000), strings.Repeat("x", attest.MaxBundle+1)} {
 		for _, kind := range []string{attest.BundleType, ChainType} {
 			if _, err := w.store.Attach(t.Context(), store.Attachment{Subject: r.Image, Type: kind, Layers: []store.Layer{{Type: attest.BundleType, Data: []byte(data)}}}); err != nil {
 				t.Fatal(err)
 			}
 		}
 	}
-	if _, err := WalkImage(t.Context(), w.store, ring, now(), r.Image); err != nil {
+	if _, err := WalkImage(t.Context(), w.store, ring, now(), Image{Name: r.Image}); err != nil {
 		t.Error(err)
 	}
 }
@@ -325,7 +396,7 @@ func TestPredicates(t *testing.T) {
 	for _, make := range []func() (attest.Statement, error){
 		func() (attest.Statement, error) { return ofTested(r.Tested) },
 		func() (attest.Statement, error) { return ofBuilt(r.Built, []string{"golang:1.26"}) },
-		func() (attest.Statement, error) { return ofReleased(r) },
+		func() (attest.Statement, error) { return ofReleased(r, []string{"1.0.0"}) },
 	} {
 		st, err := make()
 		if err != nil {

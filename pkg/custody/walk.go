@@ -1,6 +1,7 @@
 package custody
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -39,8 +40,17 @@ type Link struct {
 	Inputs    []attest.Resource // that the statement before is about
 	SBOMs     []attest.Resource // bills of materials of what the statement is about
 
-	environments []string
+	environments, tags []string
 }
+
+// After tells whether a delivery is newer than another one of the same app. Numbers begin
+// anew when the bus does.
+func (d Delivery) After(other Delivery) bool {
+	return cmp.Or(d.Accepted.Compare(other.Accepted), cmp.Compare(d.Number, other.Number)) > 0
+}
+
+// Same tells whether both are of one delivery.
+func (d Delivery) Same(c event.Commit) bool { return sameCommit(d.Commit, c) == nil }
 
 // Walker follows the chain.
 type Walker struct {
@@ -157,7 +167,7 @@ func (l *Link) readBuilt() error {
 		return err
 	}
 	l.Delivery, l.Results.Result = p.Delivery, "PASSED"
-	l.Inputs = named(p.Definition.Dependencies, snapshotName)
+	l.Inputs = first(p.Definition.Dependencies, snapshotName)
 	l.SBOMs = p.Run.Byproducts
 	return l.hasInputs()
 }
@@ -167,7 +177,7 @@ func (l *Link) readReleased() error {
 	if err := json.Unmarshal(l.Statement.Predicate, &p); err != nil {
 		return err
 	}
-	l.Delivery, l.Results, l.Inputs, l.SBOMs = p.Delivery, p.Acceptance, p.Artifacts, p.SBOMs
+	l.Delivery, l.Results, l.Inputs, l.SBOMs, l.tags = p.Delivery, p.Acceptance, p.Artifacts, p.SBOMs, p.Tags
 	return l.hasInputs()
 }
 
@@ -201,13 +211,14 @@ func (l *Link) follows(after Link) error {
 	return sameCommit(after.Delivery.Commit, l.Delivery.Commit)
 }
 
-func named(all []attest.Resource, name string) (found []attest.Resource) {
-	for _, r := range all {
+// first is the first resource of that name: images that come later may be called so too.
+func first(all []attest.Resource, name string) []attest.Resource {
+	for i, r := range all {
 		if r.Name == name {
-			found = append(found, r)
+			return all[i : i+1]
 		}
 	}
-	return found
+	return nil
 }
 
 // sameCommit compares what is known of the commit, and says what is not the same.

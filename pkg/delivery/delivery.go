@@ -60,7 +60,10 @@ type Delivery struct {
 	Platforms    map[string]event.Blob `json:"platforms,omitempty"` // artifacts by platform; Artifact is one of them
 	Image        string                `json:"image,omitempty"`     // public name@sha256:…
 	Tags         []string              `json:"tags,omitempty"`
-	Environments []string              `json:"environments,omitempty"` // that it goes to, in order; known after test
+	SBOMs        map[string]string     `json:"sboms,omitempty"`           // of the image, by platform: digests
+	Vulnerable   map[string]int        `json:"vulnerabilities,omitempty"` // by severity, as a scanner says
+	Statement    string                `json:"statement,omitempty"`       // of the release: digest of its bundle
+	Environments []string              `json:"environments,omitempty"`    // that it goes to, in order; known after test
 
 	Stages []Stage `json:"stages"` // in order, also those to come
 }

@@ -87,6 +87,13 @@ func (d *Delivery) learn(f event.Fact) {
 	if f.Artifact.Digest != "" {
 		d.Artifact, d.Platforms = f.Artifact, f.Platforms
 	}
+	set(&d.Statement, f.ReleaseStatement)
+	if len(f.SBOMs) > 0 {
+		d.SBOMs = f.SBOMs
+	}
+	if len(f.Vulnerabilities) > 0 {
+		d.Vulnerable = f.Vulnerabilities
+	}
 	if len(f.Tags) > 0 {
 		d.Tags = f.Tags
 	}

@@ -72,6 +72,7 @@ type Step struct {
 	ExitCode int     `json:"exitCode,omitempty"`
 	Seconds  float64 `json:"seconds"`
 	Optional bool    `json:"optional,omitempty"` // its failure does not count
+	SetUp    bool    `json:"setUp,omitempty"`    // of a release: it made the image, or what that needs to start; no test
 
 	Tries    int       `json:"tries,omitempty"` // where it took more than one
 	Flaky    bool      `json:"flaky,omitempty"` // it failed, and then passed with the same input

@@ -37,7 +37,9 @@ var errRefused = archive.ErrRefused
 type Options struct {
 	Created time.Time // later times become this one, to the second
 	// Drop tells of a path, without a leading slash, that it is left out with all
-	// below it; nil keeps all. A whiteout of the path is left out too.
+	// below it; nil keeps all. A whiteout of the path is left out too, and so are
+	// directories in which the layer has nothing but what is left out: who made that
+	// made them, or touched them.
 	Drop func(path string) bool
 	Dir  string // for temporary files; "" = the system's
 }
@@ -47,6 +49,8 @@ type Options struct {
 func EngineOwned(name string) bool {
 	switch name {
 	case ".dockerenv", "etc/hosts", "etc/hostname", "etc/resolv.conf", "etc/mtab", "run/secrets", "dev", "proc", "sys":
+		return true
+	case "sbin/docker-init", "usr/sbin/docker-init", "bin/docker-init", "usr/bin/docker-init": // /sbin may be a link
 		return true
 	}
 	return false
@@ -58,12 +62,13 @@ func EngineOwned(name string) bool {
 // capabilities and whiteouts are kept, sockets are not. The error wraps
 // [archive.ErrRefused] where the layer is to blame: by a device, or a limit.
 func Normalize(w io.Writer, layer io.Reader, o Options) error {
-	n := &normalization{Options: o, entries: map[string]*entry{}, content: &spool{dir: o.Dir, memory: keptOfMany}, buffer: make([]byte, 64<<10)}
+	n := &normalization{Options: o, entries: map[string]*entry{}, around: map[string]bool{}, content: &spool{dir: o.Dir, memory: keptOfMany}, buffer: make([]byte, 64<<10)}
 	err := n.read(layer)
 	if err == nil {
 		err = n.content.finish()
 	}
 	if err == nil {
+		n.prune()
 		n.relink()
 		err = n.write(w)
 	}
@@ -74,6 +79,7 @@ type normalization struct {
 	Options
 
 	entries map[string]*entry // by clean path; of several the last
+	around  map[string]bool   // directories above what was left out
 	content *spool
 	buffer  []byte
 }
@@ -107,8 +113,11 @@ func (n *normalization) read(layer io.Reader) error {
 
 func (n *normalization) add(h *tar.Header, content io.Reader) error {
 	name, err := clean(h.Name)
-	if err != nil || name == "." || n.drops(name) {
+	if err != nil || name == "." {
 		return err
+	}
+	if n.drops(name) {
+		return nil
 	}
 	e := &entry{Header: n.header(name, h), offset: n.content.size}
 	switch h.Typeflag {
@@ -156,12 +165,33 @@ func (n *normalization) drops(name string) bool {
 	if base != opaque {
 		name = dir + strings.TrimPrefix(base, whiteout)
 	}
+	dropped := ""
 	for ; name != "."; name = path.Dir(name) {
 		if n.Drop(name) {
-			return true
+			dropped = name
 		}
 	}
-	return false
+	if dropped == "" {
+		return false
+	}
+	for dir = path.Dir(dropped); dir != "." && !n.around[dir]; dir = path.Dir(dir) {
+		n.around[dir] = true
+	}
+	return true
+}
+
+// prune leaves out directories that hold nothing but what is left out.
+func (n *normalization) prune() {
+	full := map[string]bool{}
+	for name, e := range n.entries {
+		if e.Typeflag == tar.TypeDir && n.around[name] {
+			continue
+		}
+		for dir := path.Dir(name); dir != "." && !full[dir]; dir = path.Dir(dir) {
+			full[dir] = true
+		}
+	}
+	maps.DeleteFunc(n.entries, func(name string, e *entry) bool { return e.Typeflag == tar.TypeDir && n.around[name] && !full[name] })
 }
 
 // header keeps what makes a difference to a program.

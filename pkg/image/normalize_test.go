@@ -156,7 +156,8 @@ func TestNormalizeManyBytes(t *testing.T) {
 func TestNormalizeDrops(t *testing.T) {
 	t.Parallel()
 	data := archived(t, dir("etc"), file("etc/hosts", "x"), file("etc/hosts.allow", "x"), file("etc/.wh.resolv.conf", ""), file(".dockerenv", ""), dir("dev"), dir("dev/pts"),
-		dir("proc"), dir("sys"), file("run/secrets/key", "x"), file("run/app", "x"), file("artifact/app", "x"), file("etc/.wh..wh..opq", ""), file("sysroot", "x"))
+		dir("proc"), dir("sys"), file("run/secrets/key", "x"), file("run/app", "x"), file("artifact/app", "x"), file("etc/.wh..wh..opq", ""), file("sysroot", "x"),
+		dir("usr"), dir("usr/sbin"), file("usr/sbin/docker-init", ""), dir("sbin"), file("sbin/docker-init", ""), dir("opt"), dir("opt/empty"), dir("sbin/x"), dir("sbin/x/y"))
 	got, err := normalize(t, data, Options{Created: created, Drop: func(p string) bool { return p == "artifact" || EngineOwned(p) }})
 	if err != nil {
 		t.Fatal(err)
@@ -165,7 +166,7 @@ func TestNormalizeDrops(t *testing.T) {
 	for _, line := range listed(t, got) {
 		names = append(names, strings.Fields(line)[1])
 	}
-	if diff := cmp.Diff([]string{"etc/", "etc/.wh..wh..opq", "etc/hosts.allow", "run/app", "sysroot"}, names); diff != "" {
+	if diff := cmp.Diff([]string{"etc/", "etc/.wh..wh..opq", "etc/hosts.allow", "opt/", "opt/empty/", "run/app", "sbin/", "sbin/x/", "sbin/x/y/", "sysroot"}, names); diff != "" {
 		t.Error(diff)
 	}
 }

@@ -32,6 +32,7 @@ func (d *decoder) readFile(root *yaml.Node) *File {
 	d.own(top, known)
 	if d.mapping(top, "the file", known, "version", "name", "test", "build", "release") {
 		d.finish(f)
+		d.checkPlatforms(top, f)
 	}
 	return f
 }

@@ -59,6 +59,28 @@ func (d *decoder) recipe(v value) {
 	}
 }
 
+// checkPlatforms makes sure that the build makes what the release puts together.
+func (d *decoder) checkPlatforms(top value, f *File) {
+	release, ok := d.find(top, "release")
+	if !ok {
+		return
+	}
+	platforms, ok := d.find(release, "platforms")
+	if !ok || platforms.node.Kind != yaml.SequenceNode {
+		return
+	}
+	built := map[string]bool{}
+	for _, name := range f.Build.Platforms {
+		built[name] = true
+	}
+	for _, p := range items(platforms) {
+		name := p.node.Value
+		if isPlatform.MatchString(name) && !built[name] && !d.full() { // other names are told of already
+			d.report(p, "add it to build.platforms, or remove it here", "%s is not built", quote(name))
+		}
+	}
+}
+
 // files reads which part of the artifact goes where, in the file's order.
 func (d *decoder) files(to *[]FileMap) reader {
 	return func(v value) {

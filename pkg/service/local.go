@@ -16,7 +16,7 @@ import (
 // LocalImage reads an image that only the engine has, by its id (sha256:…). It is
 // kept in the data directory, since layers are read more than once.
 func (k *Kit) LocalImage(ctx context.Context, id string) (v1.Image, error) {
-	path := filepath.Join(k.imageDir(), strings.TrimPrefix(id, "sha256:")+".tar")
+	path := k.imageFile(id)
 	if _, err := os.Stat(path); err != nil {
 		if err := k.save(ctx, id, path); err != nil {
 			return nil, fmt.Errorf("image %s has no registry, and the engine does not give it: %w", id, err)
@@ -27,6 +27,14 @@ func (k *Kit) LocalImage(ctx context.Context, id string) (v1.Image, error) {
 		return nil, fmt.Errorf("read image %s: %w", id, err)
 	}
 	return img, nil
+}
+
+// ForgetImage removes what [Kit.LocalImage] keeps of an image that will not be asked for
+// again. Nobody may read it any more.
+func (k *Kit) ForgetImage(id string) { _ = os.Remove(k.imageFile(id)) } // else it is swept
+
+func (k *Kit) imageFile(id string) string {
+	return filepath.Join(k.imageDir(), strings.TrimPrefix(id, "sha256:")+".tar")
 }
 
 func (k *Kit) imageDir() string { return filepath.Join(k.DataDir, "images") }

@@ -31,7 +31,7 @@ func (k *Kit) Steps(limit int) *step.Runner {
 		limit = max(2, k.Engine.Info().CPUs)
 	}
 	return &step.Runner{
-		Bus: k.Bus, Engine: k.Engine, Store: k.Store, Secrets: k.Secrets, Tracer: k.Tracer, Limit: limit, Worker: k.Worker, TempDir: k.TempDir(),
+		Bus: k.Bus, Engine: k.Engine, Store: k.Store, Secrets: k.Secrets, Verdicts: k.Custody, Tracer: k.Tracer, Limit: limit, Worker: k.Worker, TempDir: k.TempDir(),
 	}
 }
 

@@ -11,7 +11,7 @@ import (
 	"slices"
 
 	"github.com/millrace-cd/millrace/pkg/archive"
-	"github.com/millrace-cd/millrace/pkg/bus"
+	"github.com/millrace-cd/millrace/pkg/custody"
 	"github.com/millrace-cd/millrace/pkg/event"
 	"github.com/millrace-cd/millrace/pkg/pipeline"
 	"github.com/millrace-cd/millrace/pkg/stage"
@@ -123,9 +123,13 @@ func (w *work) reuse(ctx context.Context, o *one) bool {
 	if w.Commit.Fresh || len(o.spec.Quarantine) > 0 {
 		return false
 	}
-	v, found, err := w.Bus.Verdict(ctx, w.Owner.App, o.key)
-	if err != nil || !found || v.From.Number == w.Owner.Delivery {
+	data, err := w.Bus.Verdict(ctx, w.Owner.App, o.key)
+	if err != nil || data == nil {
 		return false // then it runs
+	}
+	v, err := w.Verdicts.VerifyVerdict(w.Owner.App, o.key, data)
+	if err != nil || v.From.Number == w.Owner.Delivery {
+		return false
 	}
 	name, optional := o.result.Name, o.result.Optional
 	o.result = v.Step
@@ -146,5 +150,10 @@ func (w *work) keep(ctx context.Context, o *one) error {
 		tests.Failures = slices.Clip(tests.Failures[:0])
 		kept.Tests = &tests
 	}
-	return w.Bus.SetVerdict(ctx, w.Owner.App, o.key, bus.Verdict{From: event.Verdict{Number: w.Owner.Delivery, Commit: w.Commit.Hash}, Step: kept})
+	from := event.Verdict{Number: w.Owner.Delivery, Commit: w.Commit.Hash}
+	data, err := w.Verdicts.SignVerdict(w.Owner.App, o.key, custody.Verdict{From: from, Step: kept})
+	if err != nil {
+		return fmt.Errorf("keep the verdict of step %s: %w", o.name, err)
+	}
+	return w.Bus.SetVerdict(ctx, w.Owner.App, o.key, data)
 }

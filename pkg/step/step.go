@@ -19,6 +19,7 @@ import (
 
 	"github.com/millrace-cd/millrace/pkg/bus"
 	"github.com/millrace-cd/millrace/pkg/container"
+	"github.com/millrace-cd/millrace/pkg/custody"
 	"github.com/millrace-cd/millrace/pkg/event"
 	"github.com/millrace-cd/millrace/pkg/pipeline"
 	"github.com/millrace-cd/millrace/pkg/secret"
@@ -33,10 +34,18 @@ type Runner struct {
 	Engine  *container.Engine
 	Store   *store.Store
 	Secrets *secret.Store
-	Tracer  trace.Tracer
-	Limit   int    // steps at the same time; 4 by default
-	Worker  string // for the observations
-	TempDir string
+	// Verdicts signs and verifies verdicts that are reused; nil where none are.
+	Verdicts Verdicts
+	Tracer   trace.Tracer
+	Limit    int    // steps at the same time; 4 by default
+	Worker   string // for the observations
+	TempDir  string
+}
+
+// Verdicts makes verdicts something that only a tester can give.
+type Verdicts interface {
+	SignVerdict(app, inputs string, v custody.Verdict) ([]byte, error)
+	VerifyVerdict(app, inputs string, data []byte) (custody.Verdict, error)
 }
 
 // Group are the steps of one stage of one delivery.

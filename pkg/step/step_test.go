@@ -19,9 +19,11 @@ import (
 	"go.opentelemetry.io/otel/trace/noop"
 
 	"github.com/millrace-cd/millrace/pkg/archive"
+	"github.com/millrace-cd/millrace/pkg/attest"
 	"github.com/millrace-cd/millrace/pkg/bus"
 	"github.com/millrace-cd/millrace/pkg/bus/bustest"
 	"github.com/millrace-cd/millrace/pkg/container"
+	"github.com/millrace-cd/millrace/pkg/custody"
 	"github.com/millrace-cd/millrace/pkg/event"
 	"github.com/millrace-cd/millrace/pkg/pipeline"
 	"github.com/millrace-cd/millrace/pkg/secret"
@@ -29,6 +31,21 @@ import (
 	"github.com/millrace-cd/millrace/pkg/telemetry"
 	"github.com/millrace-cd/millrace/pkg/workspace"
 )
+
+// keys are a tester's.
+func keys(t *testing.T) *attest.Holder {
+	t.Helper()
+	dir := t.TempDir()
+	_, err := attest.Init(dir, time.Now(), custody.Tester)
+	if err != nil {
+		t.Fatal(err)
+	}
+	holder, err := attest.Open(attest.Config{Dir: dir, Service: custody.Tester})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return holder
+}
 
 const shell = "millrace-test/shell:1"
 
@@ -72,7 +89,7 @@ func newHost(t *testing.T) *host {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h.Runner = &Runner{Bus: bustest.New(t), Engine: e, Secrets: secrets, Tracer: noop.NewTracerProvider().Tracer(""), TempDir: t.TempDir()}
+	h.Runner = &Runner{Bus: bustest.New(t), Engine: e, Secrets: secrets, Verdicts: custody.Clerk{Keys: keys(t)}, Tracer: noop.NewTracerProvider().Tracer(""), TempDir: t.TempDir()}
 	return h
 }
 

@@ -18,7 +18,6 @@ import (
 // The limits of attachments, for those that are written and for those that are
 // read: anybody who may push can attach.
 const (
-	maxAttached   = 64       // of a type to one subject
 	maxListed     = 1000     // of all types to one subject
 	maxAttachment = 1 << 20  // bytes of a manifest
 	maxLayers     = 16       // of an attachment
@@ -134,6 +133,9 @@ func (s *Store) attach(ctx context.Context, subject name.Digest, m *manifest) (s
 	}
 	for try := 1; ; try++ {
 		listed, err := s.referrers(ctx, subject)
+		if errors.Is(err, ErrTooLarge) {
+			return digest.String(), nil // who knows the digest finds it
+		}
 		if err != nil {
 			return "", err
 		}
@@ -154,7 +156,7 @@ func (s *Store) attach(ctx context.Context, subject name.Digest, m *manifest) (s
 }
 
 // Attached lists what of a type is attached to an image or a blob, sorted by
-// digest; at most 64, more are an error that wraps [ErrTooLarge]. The error wraps
+// digest; at most 1000 of all types, more are an error that wraps [ErrTooLarge]. The error wraps
 // [ErrMissing] only where the subject is not there.
 func (s *Store) Attached(ctx context.Context, subject, artifactType string) ([]Attached, error) {
 	r, err := s.byDigest(subject)
@@ -177,6 +179,9 @@ func (s *Store) attached(ctx context.Context, subject name.Digest, artifactType 
 		return nil, err
 	}
 	for _, d := range listed {
+		if d.Digest.Algorithm != "sha256" || d.Size < 0 {
+			continue // nobody who attaches by this package
+		}
 		if d.ArtifactType == "" || d.ArtifactType == emptyType { // some registries look at the configuration's type alone
 			if d, err = s.describe(ctx, subject.Context(), d); err != nil {
 				return nil, err
@@ -184,9 +189,6 @@ func (s *Store) attached(ctx context.Context, subject name.Digest, artifactType 
 		}
 		if d.ArtifactType == artifactType {
 			found = append(found, Attached{Digest: d.Digest.String(), Type: d.ArtifactType, Annotations: d.Annotations})
-		}
-		if len(found) > maxAttached {
-			return nil, fmt.Errorf("%w: more than %d attachments of type %s", ErrTooLarge, maxAttached, artifactType)
 		}
 	}
 	slices.SortFunc(found, func(a, b Attached) int { return strings.Compare(a.Digest, b.Digest) })
@@ -197,7 +199,7 @@ func (s *Store) attached(ctx context.Context, subject name.Digest, artifactType 
 // there has no type.
 func (s *Store) describe(ctx context.Context, repo name.Repository, d v1.Descriptor) (v1.Descriptor, error) {
 	got, err := s.get(ctx, repo.Digest(d.Digest.String()))
-	if errors.Is(err, ErrMissing) {
+	if errors.Is(err, ErrMissing) || errors.Is(err, ErrCorrupt) {
 		return v1.Descriptor{Digest: d.Digest}, nil
 	}
 	if err != nil {
@@ -222,9 +224,9 @@ func (s *Store) referrers(ctx context.Context, subject name.Digest) ([]v1.Descri
 	return m.Manifests, nil
 }
 
-// Layers reads an attachment of any registry. The error wraps [ErrMissing],
-// [ErrCorrupt] or [ErrTooLarge].
-func (s *Store) Layers(ctx context.Context, repository, digest string) ([]Layer, error) {
+// Layers reads an attachment of any registry, if no layer of it has more than limit bytes;
+// 16 MiB is the most. The error wraps [ErrMissing], [ErrCorrupt] or [ErrTooLarge].
+func (s *Store) Layers(ctx context.Context, repository, digest string, limit int64) ([]Layer, error) {
 	r, err := s.byDigest(repository + "@" + digest)
 	if err != nil {
 		return nil, err
@@ -240,14 +242,14 @@ func (s *Store) Layers(ctx context.Context, repository, digest string) ([]Layer,
 	if err != nil {
 		return nil, fmt.Errorf("get %s: %w: %w", r, ErrCorrupt, err)
 	}
-	layers, err := s.layers(ctx, r.Context(), m)
+	layers, err := s.layers(ctx, r.Context(), m, limit)
 	if err != nil {
 		return nil, fmt.Errorf("get %s: %w", r, err)
 	}
 	return layers, nil
 }
 
-func (s *Store) layers(ctx context.Context, repo name.Repository, m *v1.Manifest) (layers []Layer, err error) {
+func (s *Store) layers(ctx context.Context, repo name.Repository, m *v1.Manifest, limit int64) (layers []Layer, err error) {
 	if len(m.Layers) > maxLayers {
 		return nil, fmt.Errorf("%w: %d layers, at most %d are read", ErrTooLarge, len(m.Layers), maxLayers)
 	}
@@ -256,7 +258,7 @@ func (s *Store) layers(ctx context.Context, repo name.Repository, m *v1.Manifest
 		if d.Size < 0 {
 			return nil, fmt.Errorf("%w: a layer of %d bytes", ErrCorrupt, d.Size)
 		}
-		data, err := s.whole(ctx, repo, d, min(maxLayer, left))
+		data, err := s.whole(ctx, repo, d, min(maxLayer, limit, left))
 		if err != nil {
 			return nil, err
 		}

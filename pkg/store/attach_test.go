@@ -83,7 +83,7 @@ func TestAttach(t *testing.T) {
 				if a.Type != bundleType || a.Annotations["org.example.stage"] != want[a.Digest] {
 					t.Errorf("attached is %v, want %q", a, want[a.Digest])
 				}
-				layers, err := s.Layers(t.Context(), "registry.example.org/millrace/shop/image", a.Digest)
+				layers, err := s.Layers(t.Context(), "registry.example.org/millrace/shop/image", a.Digest, maxLayer)
 				if diff := cmp.Diff(attachment(subject, want[a.Digest]).Layers, layers, equateNil()); diff != "" || err != nil {
 					t.Errorf("layers of %s: %v\n%s", a.Digest, err, diff)
 				}
@@ -126,7 +126,7 @@ func TestAttachErrors(t *testing.T) {
 			if _, err := s.Attached(t.Context(), none, bundleType); !errors.Is(err, ErrMissing) {
 				t.Errorf("error is %v, want ErrMissing", err)
 			}
-			if _, err := s.Layers(t.Context(), repository, "sha256:"+strings.Repeat("0", 64)); !errors.Is(err, ErrMissing) {
+			if _, err := s.Layers(t.Context(), repository, "sha256:"+strings.Repeat("0", 64), maxLayer); !errors.Is(err, ErrMissing) {
 				t.Errorf("error is %v, want ErrMissing", err)
 			}
 			big := attachment(subject, "x")
@@ -236,7 +236,7 @@ func TestAttachedHasALimit(t *testing.T) {
 	}))
 	s := openStore(t, Config{Registry: f.host()})
 	subject := f.host() + "/acme/shop@sha256:" + strings.Repeat("0", 64)
-	for count, want := range map[int32]error{maxAttached: nil, maxAttached + 1: ErrTooLarge, maxListed + 1: ErrTooLarge} {
+	for count, want := range map[int32]error{64: nil, maxListed: nil, maxListed + 1: ErrTooLarge} {
 		n.Store(count)
 		if got, err := s.Attached(t.Context(), subject, bundleType); !errors.Is(err, want) || want == nil && len(got) != int(count) {
 			t.Errorf("%d are attached, and %d are listed, %v", count, len(got), err)
@@ -301,7 +301,7 @@ func TestLayersOfStrangers(t *testing.T) {
 		if name == "less" || name == "text" {
 			want = ErrCorrupt
 		}
-		if got, err := s.Layers(t.Context(), f.host()+"/"+name, digest); !errors.Is(err, want) {
+		if got, err := s.Layers(t.Context(), f.host()+"/"+name, digest, maxLayer); !errors.Is(err, want) {
 			t.Errorf("%s: got %d layers, %v, want %v", name, len(got), err, want)
 		}
 	}

@@ -130,6 +130,24 @@ func (s *Store) changes(ctx context.Context, repo name.Repository, digest string
 	return missing, nil
 }
 
+// StandsFor is the digest that a tag of a repository stands for; "" where there is no
+// such tag, as far as the registry tells.
+func (s *Store) StandsFor(ctx context.Context, repository, tag string) (string, error) {
+	repo, err := s.names.repository(repository)
+	if err != nil {
+		return "", err
+	}
+	t, err := s.tagName(repo, tag)
+	if err != nil {
+		return "", err
+	}
+	digest, err := s.standsFor(ctx, t, false)
+	if err != nil {
+		return "", fmt.Errorf("look up tag %s of %s: %w", tag, repository, err)
+	}
+	return digest, nil
+}
+
 var tagName = regexp.MustCompile(`^[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}$`)
 
 func (s *Store) tagName(repo name.Repository, tag string) (name.Tag, error) {

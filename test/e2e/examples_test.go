@@ -13,20 +13,22 @@ import (
 )
 
 // TestExamples delivers what people write: a Go program with its database, a service in
-// Python, one in C. The second commit of the first changes nothing that its tests read.
+// Python that is installed, one in C, a page with a Dockerfile. The second commit of the
+// first changes nothing that its tests read; what is released twice is the same image.
 func TestExamples(t *testing.T) {
 	w := newWorld(t)
 	w.needs("postgres:17-alpine", "python:3.13-slim", "gcc:14")
 	w.services()
 	w.dial()
 
-	shop, orders, tally := w.repository("shop", 2), w.repository("orders", 1), w.repository("tally", 1)
-	first := w.publish(shop[0], orders[0], tally[0])
+	shop, orders, tally, leaflet := w.repository("shop", 2), w.repository("orders", 1), w.repository("tally", 1), w.repository("leaflet", 1)
+	first := w.publish(shop[0], orders[0], tally[0], leaflet[0])
 	facts := w.ends(first, 8*time.Minute)
 	for i, asked := range []struct{ path, answer string }{
 		{"/delivery?at=2026-11-26T11:30:00Z", "2026-11-26"},
 		{"/version", orders[0].Hash},
 		{"/version", tally[0].Hash},
+		{"/version", leaflet[0].Hash},
 	} {
 		last := w.delivered(facts[first[i]])
 		if body := ask(t, last.URL+asked.path); !strings.Contains(body, asked.answer) {
@@ -38,8 +40,15 @@ func TestExamples(t *testing.T) {
 		t.Errorf("the report of orders came to %+v", unit.Tests)
 	}
 
-	second := w.publish(shop[1])
-	tested := w.delivered(w.ends(second, 5*time.Minute)[second[0]]).Tested
+	second := w.publish(shop[1], orders[0], tally[0], leaflet[0])
+	again := w.ends(second, 8*time.Minute)
+	for i := 1; i < len(second); i++ {
+		before, after := w.delivered(facts[first[i]]), w.delivered(again[second[i]])
+		if before.Image != after.Image || before.ReleaseStatement == after.ReleaseStatement {
+			t.Errorf("%s was released as %s and as %s, want the same image and another statement", after.App, before.Image, after.Image)
+		}
+	}
+	tested := w.delivered(again[second[0]]).Tested
 	w.checkReuse(tested, first[0])
 	if s := step(t, tested.Tests, "integration"); s.Tests == nil || s.Tests.Passed < 10 || s.Coverage == nil {
 		t.Errorf("a verdict without what it rests on: %+v", s)

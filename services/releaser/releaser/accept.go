@@ -56,7 +56,7 @@ func (c *candidate) accept(ctx context.Context) error {
 	all.Go(func() error { return e.open(inner, c.out.Images, steps) })
 	err := all.Wait()
 	if c.image != nil {
-		c.out.Acceptance = c.image.steps
+		c.out.Acceptance = setUp(c.image.steps)
 	}
 	if err != nil {
 		return err
@@ -80,12 +80,20 @@ func (c *candidate) judge(ctx context.Context, e *environment, steps []pipeline.
 		if c.bills, err = c.bill(inner, c.image, c.out.Built, c.names.to); err != nil {
 			return err
 		}
-		scanned, err = c.scan(inner, e.group, c.release.Scan, c.bills, c.out)
+		scanned, err = c.scan(inner, e.group, c.release.Scan, c.bills, c.image.run, c.out)
 		return err
 	})
 	err := all.Wait()
-	c.out.Acceptance = slices.Concat(c.out.Acceptance, e.before, results, scanned)
+	c.out.Acceptance = slices.Concat(c.out.Acceptance, setUp(e.before), results, scanned)
 	return err
+}
+
+// setUp marks steps that are no tests.
+func setUp(steps []event.Step) []event.Step {
+	for i := range steps {
+		steps[i].SetUp = true
+	}
+	return steps
 }
 
 // tests are the acceptance tests, which begin when the release runs.

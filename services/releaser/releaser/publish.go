@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"regexp"
 	"slices"
 	"strings"
@@ -23,6 +24,14 @@ type publication struct {
 	tags []store.Tag
 }
 
+// list are the tags that the image is to have.
+func (p publication) list() (names []string) {
+	for _, t := range p.tags {
+		names = append(names, t.Name)
+	}
+	return names
+}
+
 // publication reads what the file says of names, before anything is made.
 func (r releaser) publication(app string, file *pipeline.File, release pipeline.Release) (publication, error) {
 	to, err := r.repository(app, release.Image)
@@ -37,15 +46,48 @@ func (r releaser) publication(app string, file *pipeline.File, release pipeline.
 // installation's own registry. There, apps have the repositories of their own name
 // only: a file cannot overwrite another app's images, nor what we keep.
 func (r releaser) repository(app, image string) (string, error) {
-	host, _, found := strings.Cut(image, "/")
-	if !found || !strings.ContainsAny(host, ".:") && host != "localhost" {
+	host, rest, found := strings.Cut(image, "/")
+	switch {
+	case !found || !strings.ContainsAny(host, ".:") && host != "localhost":
 		image = r.kit.RegistryPublic + "/" + image
+	case r.ours(host):
+		image = hostOf(r.kit.RegistryPublic) + "/" + rest
+	default:
+		return image, nil
 	}
-	name, ours := strings.CutPrefix(image, r.kit.RegistryPublic+"/")
-	if ours && name != app && !strings.HasPrefix(name, app+"/") {
-		return "", stage.Fail("release.image %s: in this registry, app %s may publish as %s or %s/…", name, app, app, app)
+	name, inside := strings.CutPrefix(image, r.kit.RegistryPublic+"/")
+	if !inside || app == reserved || name != app && !strings.HasPrefix(name, app+"/") {
+		return "", stage.Fail("release.image %s: in this registry, app %s may publish as %s or %s/…", rest, app, app, app)
 	}
 	return image, nil
+}
+
+// reserved begins the repositories of what we keep; an app of that name publishes elsewhere.
+const reserved = "millrace"
+
+func hostOf(registry string) string {
+	host, _, _ := strings.Cut(registry, "/")
+	return host
+}
+
+// ours tells whether a host is the installation's own registry, by whatever name: that of
+// people, that of this process, or another one of a loopback address.
+func (r releaser) ours(host string) bool {
+	for _, own := range []string{hostOf(r.kit.RegistryPublic), hostOf(r.kit.Registry)} {
+		if strings.EqualFold(host, own) || loopbackPort(own) != "" && loopbackPort(host) == loopbackPort(own) {
+			return true
+		}
+	}
+	return false
+}
+
+// loopbackPort is the port of a loopback address; "" of any other.
+func loopbackPort(host string) string {
+	name, port, err := net.SplitHostPort(host)
+	if ip := net.ParseIP(name); err != nil || !strings.EqualFold(name, "localhost") && (ip == nil || !ip.IsLoopback()) {
+		return ""
+	}
+	return port
 }
 
 var (
@@ -94,7 +136,7 @@ func (c *candidate) publish(ctx context.Context) error {
 	if err := c.attach(ctx, c.bills, c.out, c.image.name, c.out.Image); err != nil {
 		return err
 	}
-	if err := c.kit.Custody.SignReleased(ctx, c.out, c.image.name); err != nil {
+	if err := c.kit.Custody.SignReleased(ctx, c.out, c.image.name, c.names.list()...); err != nil {
 		return err
 	}
 	return c.tag(ctx, c.names, c.out)
@@ -149,24 +191,28 @@ func (r releaser) ahead(ctx context.Context, p publication, c event.Commit) (tag
 
 // newer is the number of the newer delivery that a tag stands for; 0 if it does not.
 func (r releaser) newer(ctx context.Context, ring attest.Ring, repository, tag string, c event.Commit) (uint64, error) {
-	digest, err := r.kit.Store.Digest(ctx, repository+":"+tag)
-	if errors.Is(err, store.ErrMissing) {
-		return 0, nil
-	}
-	if err != nil {
+	links, err := r.released(ctx, ring, repository, tag)
+	if err != nil || links == nil {
 		return 0, err
 	}
-	links, err := custody.WalkImage(ctx, r.kit.Store, ring, time.Now(), repository+"@"+digest)
-	if errors.Is(err, custody.ErrBroken) {
-		return 0, nil // somebody else's image
-	}
-	if err != nil {
-		return 0, err
-	}
-	if d := links[0].Delivery; d.App == c.App && d.Number > c.Number {
+	if d := links[0].Delivery; d.App == c.App && d.After(custody.Delivery{Commit: c}) {
 		return d.Number, nil
 	}
 	return 0, nil
+}
+
+// released is the chain of the image that a tag stands for; nil where there is no such
+// tag, or an image whose chain does not hold: it is not ours.
+func (r releaser) released(ctx context.Context, ring attest.Ring, repository, tag string) ([]custody.Link, error) {
+	digest, err := r.kit.Store.StandsFor(ctx, repository, tag)
+	if err != nil || digest == "" {
+		return nil, err
+	}
+	links, err := custody.WalkImage(ctx, r.kit.Store, ring, time.Now(), custody.Image{Name: repository + "@" + digest})
+	if errors.Is(err, custody.ErrBroken) || errors.Is(err, store.ErrTooLarge) {
+		return nil, nil
+	}
+	return links, err
 }
 
 // taken refuses a release that would take another one's name.

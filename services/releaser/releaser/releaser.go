@@ -10,7 +10,7 @@ import (
 	"context"
 
 	"github.com/millrace-cd/millrace/pkg/event"
-	"github.com/millrace-cd/millrace/pkg/pipeline"
+	"github.com/millrace-cd/millrace/pkg/image"
 	"github.com/millrace-cd/millrace/pkg/service"
 	"github.com/millrace-cd/millrace/pkg/snapshot"
 	"github.com/millrace-cd/millrace/pkg/stage"
@@ -25,7 +25,7 @@ type Config struct {
 
 // Serve releases artifacts until ctx ends.
 func Serve(ctx context.Context, k *service.Kit, cfg Config) error {
-	r := releaser{kit: k, source: k.Source(), steps: k.Steps(cfg.Parallel), scanner: cfg.Scanner}
+	r := releaser{kit: k, source: k.Source(), steps: k.Steps(cfg.Parallel), scanner: cfg.Scanner, surveyor: image.NewSurveyor()}
 	return stage.Work(ctx, k.Bus, r.run, service.Options[event.Built](k))
 }
 
@@ -34,7 +34,8 @@ type releaser struct {
 	source snapshot.Source
 	steps  *step.Runner
 
-	scanner string // image
+	scanner  string // image
+	surveyor *image.Surveyor
 }
 
 func (r releaser) run(ctx context.Context, j stage.Job[event.Built]) (event.Released, error) {
@@ -50,15 +51,17 @@ func (r releaser) run(ctx context.Context, j stage.Job[event.Built]) (event.Rele
 	if err != nil {
 		return out, stage.Fail("%w", err)
 	}
-	if err := supported(release); err != nil {
-		return out, err
-	}
 	if err := step.Inside(release.Ready); err != nil {
 		return out, err
 	}
 	names, err := r.publication(out.App, file, release)
 	if err != nil {
 		return out, err
+	}
+	if found, err := r.adopt(ctx, names, &out); err != nil {
+		return out, err
+	} else if found {
+		return out, r.tag(ctx, names, &out)
 	}
 	c := candidate{releaser: r, job: j, file: file, release: release, names: names, out: &out}
 	defer c.close()
@@ -69,20 +72,4 @@ func (r releaser) run(ctx context.Context, j stage.Job[event.Built]) (event.Rele
 		return out, stage.Fail("%w", err)
 	}
 	return out, c.publish(ctx)
-}
-
-// supported refuses by name what this version cannot do yet: to leave it out in
-// silence would release something else than the file says.
-func supported(r pipeline.Release) error {
-	for what, asked := range map[string]bool{
-		"release.dockerfile": r.Dockerfile != nil,
-		"release.install":    len(r.Install) > 0,
-		"release.platforms":  len(r.Platforms) > 0,
-		"release.max_size":   r.MaxSize > 0,
-	} {
-		if asked {
-			return stage.Fail("%s is not supported by this version of millrace", what)
-		}
-	}
-	return nil
 }

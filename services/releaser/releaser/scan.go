@@ -43,11 +43,16 @@ type scanning struct {
 
 // scan lets the scanner of the file's choice judge the bill of materials of the image
 // that is accepted. What it finds is counted in out.
-func (r releaser) scan(ctx context.Context, g step.Group, rules *pipeline.Scan, bills []bill, out *event.Released) (results []event.Step, err error) {
+func (r releaser) scan(ctx context.Context, g step.Group, rules *pipeline.Scan, bills []bill, run string, out *event.Released) (results []event.Step, err error) {
 	if rules == nil {
 		return nil, nil
 	}
 	s := &scanning{releaser: r, rules: *rules, bill: bills[0], severity: map[string]int{}}
+	for _, b := range bills {
+		if strings.HasSuffix(run, "@"+b.digest) {
+			s.bill = b
+		}
+	}
 	ref, image, err := s.image(ctx, out.Images)
 	if err != nil {
 		return nil, err
@@ -79,8 +84,9 @@ func (s *scanning) image(ctx context.Context, pins map[string]string) (string, c
 	if ref == "" {
 		return "", container.Image{}, stage.Fail("release.scan names no image of a scanner, and this installation has none: add image, such as aquasec/trivy or anchore/grype")
 	}
-	if s.rules.Image == "" {
-		pins = map[string]string{ref: ref}
+	if s.rules.Image == "" { // not the commit's fault, whatever is wrong with it
+		image, err := s.kit.Engine.Resolve(ctx, ref, container.PullMissing)
+		return ref, image, err
 	}
 	images, err := s.kit.Resolve(ctx, pins, ref)
 	return ref, images[ref], err

@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"slices"
 
 	"golang.org/x/sync/errgroup"
 
@@ -127,13 +128,40 @@ func (t tester) testAll(ctx context.Context, j stage.Job[event.Commit], upload s
 		return err
 	}
 	out.Environments = file.Environments()
-	images, err := t.kit.ResolveAll(ctx, file.ImageRefs())
+	refs, err := t.imagesOf(tree, file, out.Commit)
+	if err != nil {
+		return err
+	}
+	images, err := t.kit.ResolveAll(ctx, refs)
 	if err != nil {
 		return err
 	}
 	out.Images = service.Pins(images)
 	out.Tests, err = t.test(ctx, j, *out, file, images, trees)
 	return err
+}
+
+// imagesOf lists the images that the pipeline file names, and its Dockerfile: all that the
+// delivery is to pin.
+func (t tester) imagesOf(tree *workspace.Tree, file *pipeline.File, c event.Commit) ([]string, error) {
+	refs := file.ImageRefs()
+	if file.Release.Dockerfile == nil {
+		return refs, nil
+	}
+	release, err := file.Release.Expand(snapshot.Vars(c))
+	if err != nil {
+		return nil, stage.Fail("%w", err)
+	}
+	build, err := snapshot.Dockerfile(tree, c, *release.Dockerfile, t.kit.Engine.Info().Architecture)
+	if err != nil {
+		return nil, err
+	}
+	for _, image := range build.Images {
+		if !slices.Contains(refs, image) {
+			refs = append(refs, image)
+		}
+	}
+	return refs, nil
 }
 
 // blame tells the commit's fault from ours.

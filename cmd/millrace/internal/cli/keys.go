@@ -121,12 +121,12 @@ func (k *keyring) export() *cobra.Command {
 }
 
 func (k *keyring) runExport(dir string) error {
-	for _, name := range append(service.Signers(), "deployer") {
-		to := filepath.Join(dir, name)
-		if err := attest.Export(k.dir, name, to); err != nil {
-			return noKeys(err)
-		}
-		k.say("  %s is for the %s, and nobody else", to, name)
+	services := append(service.Signers(), "deployer")
+	if err := attest.Export(k.dir, dir, services...); err != nil {
+		return noKeys(err)
+	}
+	for _, name := range services {
+		k.say("  %s is for the %s, and nobody else", filepath.Join(dir, name), name)
 	}
 	return nil
 }

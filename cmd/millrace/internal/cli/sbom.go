@@ -1,9 +1,11 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"strings"
 	"time"
 
@@ -46,80 +48,80 @@ func (a *app) sbom() *cobra.Command {
 	return cmd
 }
 
-func (b *billing) run(ctx context.Context, image string) error {
-	s, image, err := b.find(ctx, image)
+func (b *billing) run(ctx context.Context, name string) error {
+	s, image, err := b.find(ctx, name)
 	if err != nil {
 		return err
 	}
-	signed, err := b.signed(ctx, s, image)
+	image.As = b.as
+	document, err := b.signed(ctx, s, image)
 	if err != nil {
 		return err
 	}
-	documents, err := b.documents(ctx, s, image)
-	if err != nil {
-		return registryTrouble(err)
-	}
-	for _, d := range documents {
-		if signed == nil || signed[custody.DigestOf(d)] {
-			return b.write(d)
-		}
-	}
-	if len(documents) > 0 {
-		return problem{fmt.Errorf("%s: what is attached as its bill of materials is not what the releaser signed for", image), Failed, ""}
-	}
-	return problem{fmt.Errorf("%s has no bill of materials attached", image), NotFound, "images that Millrace released have one"}
+	return b.write(document)
 }
 
-// signed are the digests of the documents that the releaser signed for; nil where there
-// are no keys to tell.
-func (b *billing) signed(ctx context.Context, s *store.Store, image string) (map[string]bool, error) {
+// signed is the document that the releaser signed for. Where nobody says where keys are,
+// and none are found, it is what is attached.
+func (b *billing) signed(ctx context.Context, s *store.Store, image custody.Image) ([]byte, error) {
 	ring, err := b.ring()
-	if p, ok := errors.AsType[problem](err); ok && p.code == NotFound && b.keys == "" {
+	if p, ok := errors.AsType[problem](err); ok && p.code == NotFound && !b.told() {
 		b.say("warning: not verified, there are no keys: --keys DIR says where %s is", attest.TrustedFile)
-		return nil, nil
+		return b.attached(ctx, s, image)
 	}
 	if err != nil {
 		return nil, err
 	}
 	links, err := custody.WalkImage(ctx, s, ring, time.Now(), image)
 	if errors.Is(err, custody.ErrBroken) {
-		return nil, problem{fmt.Errorf("%s: %w", image, err), Failed, ""}
+		return nil, problem{fmt.Errorf("%s: %w", image.Name, err), Failed, ""}
 	}
 	if err != nil {
 		return nil, registryTrouble(err)
 	}
-	digests := map[string]bool{}
+	platform := cmp.Or(b.platform, "linux/"+runtime.GOARCH)
+	repository, _, _ := strings.Cut(image.Name, "@")
 	for _, r := range links[0].SBOMs {
-		digests["sha256:"+r.Digest["sha256"]] = true
+		if r.Name == "sbom "+platform || len(links[0].SBOMs) == 1 && b.platform == "" {
+			document, err := s.Blob(ctx, repository, "sha256:"+r.Digest["sha256"], maxDocument)
+			if err != nil {
+				return nil, registryTrouble(err)
+			}
+			return document, nil
+		}
 	}
-	return digests, nil
+	return nil, noBill(image)
 }
 
-// documents are those attached to the image of the platform.
-func (b *billing) documents(ctx context.Context, s *store.Store, image string) (all [][]byte, err error) {
-	img, err := s.ImageFor(ctx, image, b.platform)
+// maxDocument is what fits into an attachment, in bytes.
+const maxDocument = 16 << 20
+
+func noBill(image custody.Image) error {
+	return problem{fmt.Errorf("%s has no bill of materials for this platform", image.Name), NotFound, "images that Millrace released have one for each; --platform chooses"}
+}
+
+// attached is the first document that is attached to the image of the platform.
+func (b *billing) attached(ctx context.Context, s *store.Store, image custody.Image) ([]byte, error) {
+	img, err := s.ImageFor(ctx, image.Name, b.platform)
 	if err != nil {
-		return nil, err
+		return nil, registryTrouble(err)
 	}
 	digest, err := img.Digest()
 	if err != nil {
 		return nil, err
 	}
-	repository, _, _ := strings.Cut(image, "@")
+	repository, _, _ := strings.Cut(image.Name, "@")
 	attached, err := s.Attached(ctx, repository+"@"+digest.String(), custody.SBOMType)
 	if err != nil {
-		return nil, err
+		return nil, registryTrouble(err)
 	}
 	for _, a := range attached {
-		layers, err := s.Layers(ctx, repository, a.Digest)
-		if err != nil {
-			return nil, err
-		}
-		for _, l := range layers {
-			all = append(all, l.Data)
+		layers, err := s.Layers(ctx, repository, a.Digest, maxDocument)
+		if err == nil && len(layers) > 0 {
+			return layers[0].Data, nil
 		}
 	}
-	return all, nil
+	return nil, noBill(image)
 }
 
 func (b *billing) write(document []byte) error {

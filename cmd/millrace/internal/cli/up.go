@@ -19,6 +19,7 @@ import (
 	"github.com/millrace-cd/millrace/pkg/delivery"
 	"github.com/millrace-cd/millrace/pkg/event"
 	"github.com/millrace-cd/millrace/pkg/service"
+	"github.com/millrace-cd/millrace/services/releaser/releaser"
 )
 
 // upOptions are the flags of up.
@@ -65,8 +66,12 @@ func (a *app) runUp(ctx context.Context, o upOptions) error {
 	if err != nil {
 		return usage(err, "")
 	}
+	own, err := service.Parse[releaser.Config]()
+	if err != nil {
+		return usage(err, "")
+	}
 	options := embedded.Options{
-		Settings: settings, Dir: o.data, Protocols: []string{"https", "ssh", "file"}, Instance: o.instance, Concurrency: o.concurrency, Log: a.serviceLog(o.verbose),
+		Settings: settings, Releaser: own, Dir: o.data, Protocols: []string{"https", "ssh", "file"}, Instance: o.instance, Concurrency: o.concurrency, Log: a.serviceLog(o.verbose),
 	}
 	if options.NATSAddr, err = loopback(ctx, o.natsPort); err != nil {
 		return err

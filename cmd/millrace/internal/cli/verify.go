@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -23,6 +24,10 @@ const verifyLong = `Verify that an image is what Millrace released: image, artif
 each by the statement of the service that made it. It needs the image's registry and the
 public keys (` + attest.TrustedFile + `), and nothing else.
 
+The image has to have been released under this name, and to be tagged so where you name it
+by a tag. That a tag stands for this image, and not for an older one that had the same tag
+once, is the registry's word alone: name it by digest where that matters.
+
 A name without a host is in the registry MILLRACE_REGISTRY. Logins are those of Docker's
 configuration, or of MILLRACE_REGISTRY_LOGINS. The keys have to be trusted now, or --at a
 time at which you know that the image was there.
@@ -36,8 +41,8 @@ const verifyExample = `  millrace verify shop:1.4.0
 // verification is one call of verify.
 type verification struct {
 	*app
-	keys string
-	at   string
+
+	keys, at, as string
 }
 
 func (a *app) verify() *cobra.Command {
@@ -54,6 +59,7 @@ func (a *app) verify() *cobra.Command {
 }
 
 func (v *verification) keysFlag(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&v.as, "as", "", "repository that it was released as, where this is a copy such as a mirror's")
 	cmd.Flags().StringVar(&v.keys, "keys", "", "directory with "+attest.TrustedFile+" (MILLRACE_KEYS_DIR; default millrace-keys, or that of millrace up)")
 }
 
@@ -69,11 +75,12 @@ func (v *verification) run(ctx context.Context, image string) error {
 	if err != nil {
 		return err
 	}
-	s, image, err := v.find(ctx, image)
+	s, i, err := v.find(ctx, image)
 	if err != nil {
 		return err
 	}
-	links, err := custody.WalkImage(ctx, s, ring, at, image)
+	i.As, image = v.as, i.Name
+	links, err := custody.WalkImage(ctx, s, ring, at, i)
 	if errors.Is(err, custody.ErrBroken) {
 		return problem{fmt.Errorf("%s: %w", image, err), Failed, "do not run it, unless you know better where it comes from"}
 	}
@@ -112,6 +119,11 @@ func (v *verification) ring() (attest.Ring, error) {
 	return loadRing("millrace-keys")
 }
 
+// told tells whether somebody said where the keys are.
+func (v *verification) told() bool {
+	return v.keys != "" || v.screen.Lookup("MILLRACE_KEYS_DIR") != "" || v.screen.Lookup("MILLRACE_TRUSTED_KEYS") != ""
+}
+
 func exists(name string) bool {
 	_, err := os.Stat(name)
 	return err == nil
@@ -125,29 +137,31 @@ func loadRing(dir string) (attest.Ring, error) {
 	return ring, nil
 }
 
-// find is the registry that has the image, and its name by digest.
-func (a *app) find(ctx context.Context, image string) (*store.Store, string, error) {
+// find is the registry that has the image, and what the image is.
+func (a *app) find(ctx context.Context, image string) (*store.Store, custody.Image, error) {
 	cfg, err := service.Parse[service.Config]()
 	if err != nil {
-		return nil, "", usage(err, "")
+		return nil, custody.Image{}, usage(err, "")
 	}
 	s, err := cfg.OpenStore()
 	if err != nil {
-		return nil, "", usage(err, "")
+		return nil, custody.Image{}, usage(err, "")
 	}
 	if host, _, found := strings.Cut(image, "/"); !found || !strings.ContainsAny(host, ".:") && host != "localhost" {
-		image = s.Public(cfg.Registry) + "/" + image
+		image = cmp.Or(cfg.RegistryPublic, cfg.Registry) + "/" + image
 	}
 	name, digest, _ := strings.Cut(image, "@")
+	tag := ""
+	if i := strings.LastIndexByte(name, ':'); i > strings.LastIndexByte(name, '/') {
+		name, tag = name[:i], name[i+1:]
+	}
 	if digest == "" {
-		if digest, err = s.Digest(ctx, image); err != nil {
-			return nil, "", registryTrouble(err)
-		}
-		if i := strings.LastIndexByte(name, ':'); i > strings.LastIndexByte(name, '/') {
-			name = name[:i]
+		tag = cmp.Or(tag, "latest")
+		if digest, err = s.Digest(ctx, name+":"+tag); err != nil {
+			return nil, custody.Image{}, registryTrouble(err)
 		}
 	}
-	return s, name + "@" + digest, nil
+	return s, custody.Image{Name: name + "@" + digest, Tag: tag}, nil
 }
 
 func registryTrouble(err error) error {

@@ -84,9 +84,9 @@ func TestBrokenChain(t *testing.T) {
 			r.Image = "127.0.0.1:1/evil@" + r.Snapshot.Digest
 		}, event.StageRelease, "at the statement of the releaser: it is not about"},
 		{"other tests", func(r *event.Released) { w.sign(r); r.Environments = []string{"elsewhere"} }, event.StageRelease, "its environments is"},
-		{"artifact", func(r *event.Released) { w.sign(r); w.flip("made-here") }, event.StageBuild, "the chain of custody is broken at the artifact"},
-		{"snapshot", func(r *event.Released) { w.sign(r); w.flip("in the snapshot\n") }, event.StageTest, "the chain of custody is broken at the snapshot"},
-		{"statement", func(r *event.Released) { w.sign(r); w.flipBlob(r.ReleaseStatement) }, event.StageRelease, "at the statement of the releaser: "},
+		{"artifact", func(r *event.Released) { w.signBuilt(&r.Built); w.flip("made-here") }, event.StageBuild, "the chain of custody is broken at the artifact"},
+		{"snapshot", func(r *event.Released) { w.signBuilt(&r.Built); w.flip("in the snapshot\n") }, event.StageTest, "the chain of custody is broken at the snapshot"},
+		{"statement", func(r *event.Released) { w.sign(r); w.flipBlob(r.ReleaseStatement) }, event.StageRelease, "at the statement of the releaser: get blob"},
 	}
 	for i, tt := range tests {
 		number := uint64(100 + i) //nolint:gosec // small
@@ -99,12 +99,12 @@ func TestBrokenChain(t *testing.T) {
 }
 
 // sign lets the services state what r says, as if all of it were so.
-func (w world) sign(r *event.Released) {
+func (w world) sign(r *event.Released, tags ...string) {
 	w.t.Helper()
 	w.signBuilt(&r.Built)
 	_, digest, _ := strings.Cut(r.Image, "@")
 	c := w.clerk(custody.Releaser)
-	if err := c.SignReleased(w.t.Context(), r, c.Registry.Repository(r.App, store.Image)+"@"+digest); err != nil {
+	if err := c.SignReleased(w.t.Context(), r, c.Registry.Repository(r.App, store.Image)+"@"+digest, tags...); err != nil {
 		w.t.Fatal(err)
 	}
 }
@@ -120,15 +120,21 @@ func (w world) signBuilt(b *event.Built) {
 // clerk signs as a service does.
 func (w world) clerk(service string) custody.Clerk {
 	w.t.Helper()
-	s, err := store.Open(store.Config{Registry: w.Registry})
-	if err != nil {
-		w.t.Fatal(err)
-	}
 	keys, err := attest.Open(attest.Config{Dir: w.Keys, Service: service})
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	return custody.Clerk{Registry: s, Keys: keys}
+	return custody.Clerk{Registry: w.store(), Keys: keys}
+}
+
+// store is the installation's registry.
+func (w world) store() *store.Store {
+	w.t.Helper()
+	s, err := store.Open(store.Config{Registry: w.Registry})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return s
 }
 
 // What a fork or pull request brings is tested and goes no further.

@@ -40,6 +40,7 @@ type Options struct {
 
 	// Settings are of all services; where things are and who may reach them stands above.
 	Settings service.Config
+	Releaser releaser.Config
 }
 
 // Embedded is a running Millrace.
@@ -137,7 +138,7 @@ func (e *Embedded) startServices(ctx context.Context, o Options, connect dialer)
 	return errors.Join(
 		launch(ctx, e, o, connect, "tester", tester.Serve, tester.Config{Protocols: o.Protocols}),
 		launch(ctx, e, o, connect, "builder", builder.Serve, builder.Config{}),
-		launch(ctx, e, o, connect, "releaser", releaser.Serve, releaser.Config{}),
+		launch(ctx, e, o, connect, "releaser", releaser.Serve, o.Releaser),
 		launch(ctx, e, o, connect, "deployer", deployer.Serve, deployer.Config{}),
 	)
 }

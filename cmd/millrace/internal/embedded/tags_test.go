@@ -1,9 +1,12 @@
 package embedded
 
 import (
+	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/millrace-cd/millrace/pkg/bus"
 	"github.com/millrace-cd/millrace/pkg/event"
@@ -45,6 +48,35 @@ func TestTags(t *testing.T) {
 	}
 }
 
+// An attempt that published its image and did not live to tell is believed by the next
+// one, also where the image would be another one today.
+func TestPublishedBefore(t *testing.T) {
+	w := start(t, "busybox:1.37")
+	numbered := func(text string) func(string) {
+		return page(text, "PORT", "8080", "  acceptance:", "  tags: [\"r-${number}\"]\n  acceptance:")
+	}
+	first := repository(t, "page", numbered("one"))
+	one := w.deliver(first)
+	gap := w.deliver(event.Commit{App: "gap", Repository: "file:///nowhere", Hash: first.Hash})[0].Number
+	two := w.deliver(again(t, first, numbered("two")))
+	if path(one) != delivered || path(two) != delivered {
+		t.Fatalf("%s, %s: %s", path(one), path(two), two[len(two)-1].Reason)
+	}
+	before := one[2].Released
+	before.Number, before.Image, before.Accepted = gap, two[2].Image, two[0].Accepted.Add(time.Second)
+	tag := fmt.Sprintf("r-%d", gap)
+	w.sign(&before, tag)
+	if err := w.store().Tag(t.Context(), before.Image, store.Tag{Name: tag}); err != nil {
+		t.Fatal(err)
+	}
+	built := one[1].Built
+	built.Accepted = before.Accepted
+	got := w.released(built, gap)
+	if got.Outcome != event.Succeeded || got.Image != before.Image || got.ReleaseStatement != before.ReleaseStatement || !maps.Equal(got.SBOMs, before.SBOMs) || len(got.Acceptance) != 1 {
+		t.Errorf("%s: %s: image %s, want %s; %+v", got.Outcome, got.Reason, got.Image, before.Image, got.Acceptance)
+	}
+}
+
 // released lets an artifact be released as a delivery of its own.
 func (w world) released(b event.Built, number uint64) event.Fact {
 	w.t.Helper()
@@ -66,11 +98,7 @@ func (w world) released(b event.Built, number uint64) event.Fact {
 // tagged is the image that a tag of the installation's registry stands for.
 func (w world) tagged(ref string) string {
 	w.t.Helper()
-	s, err := store.Open(store.Config{Registry: w.Registry})
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	digest, err := s.Digest(w.t.Context(), w.Registry+"/"+ref)
+	digest, err := w.store().Digest(w.t.Context(), w.Registry+"/"+ref)
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -19,7 +19,7 @@ func SBOM(w io.Writer, s sbom.Summary) error {
 		if len(c.Found) > 1 {
 			found += fmt.Sprintf(" and %d more", len(c.Found)-1)
 		}
-		rows = append(rows, []string{orDash(c.Name), orDash(c.Version), orDash(c.Type), orDash(c.License), found})
+		rows = append(rows, []string{orDash(c.Name), orDash(c.Version), orDash(c.Kind), orDash(c.License), found})
 	}
 	if err := Table(w, []string{"NAME", "VERSION", "TYPE", "LICENSE", "FOUND IN"}, rows); err != nil {
 		return err

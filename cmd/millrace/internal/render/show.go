@@ -82,7 +82,23 @@ func Sentence(d delivery.Delivery, now time.Time) string {
 func Chain(d delivery.Delivery) string {
 	links := [][2]string{{"tree", delivery.Text(d.Tree)}, {"snapshot", blob(d.Snapshot)}}
 	links = append(links, artifacts(d)...)
-	return pairs(append(links, [][2]string{{"image", delivery.Text(d.Image)}, {"tags", delivery.Text(strings.Join(d.Tags, ", "))}}...))
+	return pairs(append(links, [][2]string{
+		{"image", delivery.Text(d.Image)},
+		{"tags", delivery.Text(strings.Join(d.Tags, ", "))},
+		{"vulnerable", vulnerable(d.Vulnerable)},
+		{"statement", delivery.Text(d.Statement)},
+	}...))
+}
+
+// vulnerable counts what a scanner found, the worst first.
+func vulnerable(found map[string]int) string {
+	var words []string
+	for _, severity := range []string{"critical", "high", "medium", "low", "info", "unknown"} {
+		if n := found[severity]; n > 0 {
+			words = append(words, fmt.Sprintf("%d %s", n, severity))
+		}
+	}
+	return strings.Join(words, ", ")
 }
 
 func blob(x event.Blob) string {
