@@ -22,7 +22,7 @@ import (
 	"github.com/millrace-cd/millrace/pkg/telemetry"
 )
 
-// TestMain lets scripts run this binary as millrace.
+// TestMain lets tests run this binary as millrace.
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){"millrace": main})
 }
@@ -43,13 +43,14 @@ func TestMain(m *testing.M) {
 //	await-follower                        waits until somebody follows a delivery
 //	exits CODE PROGRAM ARGS…              runs a program that ends with that code
 func TestScripts(t *testing.T) {
-	registry := startRegistry(t)
+	registry, bin := startRegistry(t), build(t)
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata",
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("REGISTRY", registry)
+			env.Setenv("PATH", bin+string(filepath.ListSeparator)+env.Getenv("PATH"))
 			return setup(t, env)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
@@ -60,6 +61,17 @@ func TestScripts(t *testing.T) {
 		},
 		UpdateScripts: os.Getenv("UPDATE_SCRIPTS") != "",
 	})
+}
+
+// build makes the command as people have it, for hundreds of calls: with the race detector
+// it takes more than a second to start, since one of its libraries hashes a password then.
+func build(t *testing.T) (dir string) {
+	t.Helper()
+	dir = t.TempDir()
+	if out, err := exec.Command("go", "build", "-trimpath", "-o", dir, ".").CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	return dir
 }
 
 // writerKey is where a script finds its writer.

@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
-	"time"
 )
 
 // Config says where a service has its keys.
@@ -85,8 +84,8 @@ func (h *Holder) Signer() (*Signer, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !slices.ContainsFunc(ring, func(k Key) bool { return k.ID == s.id && k.Service == h.service && k.ValidAt(time.Now()) }) {
-		return nil, fmt.Errorf("%w: key %s of %s is not one that %s trusts now: get the file that millrace keys wrote beside the key", ErrKey, s.id[:shortID], h.service, TrustedFile)
+	if !slices.ContainsFunc(ring, func(k Key) bool { return k.ID == s.id && k.Service == h.service }) {
+		return nil, fmt.Errorf("%w: key %s of %s is not in %s: get the file that millrace keys wrote beside the key", ErrKey, s.id[:shortID], h.service, TrustedFile)
 	}
 	return s, nil
 }

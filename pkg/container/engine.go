@@ -98,8 +98,11 @@ type Engine struct {
 	self   string        // this process's own container, or ""
 	starts chan struct{} // one slot for each start under way
 	nofile atomic.Int32  // index for nofileLimit: the highest that the engine allows
-	reach  reach
-	pool   *pool
+	// settled is that nofile is known; settling is held for both.
+	settled  bool
+	settling sync.Mutex
+	reach    reach
+	pool     *pool
 
 	ready    *readyNetworks
 	pausing  sync.Mutex // held while the pause image is looked for

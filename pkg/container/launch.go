@@ -27,12 +27,45 @@ func nofileLimit(index int32) int64 {
 // launch creates a container with create and starts it, within the engine's
 // bound of starts at a time. It is not interrupted by the end of ctx half way, so
 // that the ID of what was created is known. The ID counts even with an error.
-func (e *Engine) launch(ctx context.Context, create func(ctx context.Context, nofile int64) (string, error)) (string, error) {
+func (e *Engine) launch(ctx context.Context, create creator) (string, error) {
+	if err := e.settle(ctx); err != nil {
+		return "", err
+	}
 	release, err := e.slot(ctx)
 	if err != nil {
 		return "", err
 	}
 	defer release()
+	return e.startWith(ctx, create)
+}
+
+// creator creates a container that may have so many open files.
+type creator func(ctx context.Context, nofile int64) (id string, err error)
+
+// settle finds out how many open files the engine allows, with a container that is on no
+// network: of starts that fail side by side, an engine may forget to take the ends off
+// their network, which then can never be removed.
+func (e *Engine) settle(ctx context.Context) error {
+	e.settling.Lock()
+	defer e.settling.Unlock()
+	if e.settled {
+		return nil
+	}
+	if err := e.ensurePause(ctx); err != nil {
+		return err
+	}
+	id, err := e.startWith(ctx, e.pauseOn(network.NetworkNone, nil, Owner{}.labels(e.cfg.Instance, e.spareSession(), kindPause)))
+	if id != "" {
+		err = errors.Join(err, e.remove(ctx, id))
+	}
+	if err != nil {
+		return fmt.Errorf("find out how many open files the engine allows: %w", err)
+	}
+	e.settled = true
+	return nil
+}
+
+func (e *Engine) startWith(ctx context.Context, create creator) (string, error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), startTimeout)
 	defer cancel()
 	for {

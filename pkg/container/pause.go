@@ -104,17 +104,22 @@ func (e *Engine) startPause(ctx context.Context, net, alias string, labels map[s
 	if alias != "" {
 		ends = named(net, alias)
 	}
-	id, err := e.launch(ctx, func(ctx context.Context, nofile int64) (string, error) {
+	id, err := e.launch(ctx, e.pauseOn(net, ends, labels))
+	if err != nil {
+		return id, fmt.Errorf("start pause container: %w", err)
+	}
+	return id, nil
+}
+
+// pauseOn creates such a container.
+func (e *Engine) pauseOn(net string, ends *network.NetworkingConfig, labels map[string]string) creator {
+	return func(ctx context.Context, nofile int64) (string, error) {
 		host := hardened(Limits{Memory: 16 << 20, Pids: 16}, true, machine{e.info.CPUs, nofile})
 		host.Init, host.Tmpfs = nil, nil
 		host.NetworkMode = container.NetworkMode(net)
 		host.LogConfig = container.LogConfig{Type: "none"}
 		return e.create(ctx, objectName("pause", e.cfg.Instance), &container.Config{Image: pauseImage, Labels: labels}, host, ends)
-	})
-	if err != nil {
-		return id, fmt.Errorf("start pause container: %w", err)
 	}
-	return id, nil
 }
 
 // named is an end of a network where a container answers to more names than its own.

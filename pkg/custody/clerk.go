@@ -102,6 +102,9 @@ func (c Clerk) sign(ctx context.Context, of event.Commit, st attest.Statement, s
 	if err != nil {
 		return "", err
 	}
+	if err := c.believed(data, st); err != nil {
+		return "", err
+	}
 	annotations := inOrder(of)
 	annotations["dev.sigstore.bundle.content"], annotations["dev.sigstore.bundle.predicateType"] = "dsse-envelope", st.PredicateType
 	for _, s := range unique(subjects) {
@@ -113,6 +116,20 @@ func (c Clerk) sign(ctx context.Context, of event.Commit, st attest.Statement, s
 		}
 	}
 	return DigestOf(data), nil
+}
+
+// believed makes sure that the next stage will believe what was signed: where a key has
+// expired, a delivery must not end as refused for it.
+func (c Clerk) believed(data []byte, st attest.Statement) error {
+	ring, err := c.Keys.Ring()
+	if err != nil {
+		return err
+	}
+	service := map[string]string{TestResult: Tester, Provenance: Builder, Release: Releaser}[st.PredicateType]
+	if _, _, err := ring.Verify(data, service, time.Now()); err != nil {
+		return fmt.Errorf("nobody would believe what the %s signs: %w (see millrace keys rotate)", service, err)
+	}
+	return nil
 }
 
 // AttachSBOM attaches a bill of materials to images or blobs, by digest, and gives the

@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -217,7 +218,11 @@ func TestKeys(t *testing.T) {
 		want string
 	}{
 		{"unknown key", func(r *event.Released) error { return strange.SignTested(t.Context(), &r.Tested) }, "nobody knows key"},
-		{"the builder as tester", func(r *event.Released) error { return wrong(Builder).SignTested(t.Context(), &r.Tested) }, "is of builder, not of tester"},
+		{"the builder as tester", func(r *event.Released) error {
+			c := wrong(Builder)
+			c.Keys = forger{c.Keys}
+			return c.SignTested(t.Context(), &r.Tested)
+		}, "is of builder, not of tester"},
 		{"failed tests", func(r *event.Released) error {
 			r.Tests = []event.Step{{Name: "unit", Result: event.ResultFailure}}
 			return wrong(Tester).SignTested(t.Context(), &r.Tested)
@@ -243,6 +248,44 @@ func TestKeys(t *testing.T) {
 		t.Errorf("after the window: %v", err)
 	}
 }
+
+// forger thinks that any key may do anything.
+type forger struct{ Keys }
+
+func (f forger) Ring() (attest.Ring, error) {
+	ring, err := f.Keys.Ring()
+	ring = slices.Clone(ring)
+	for i := range ring {
+		ring[i].Service = Tester
+	}
+	return ring, err
+}
+
+// A service does not sign what nobody would believe: the delivery waits for its new key.
+func TestExpired(t *testing.T) {
+	w := newWorld(t)
+	good := w.delivery()
+	tester := w.clerk(Tester)
+	ring, err := attest.Load(w.keys)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range ring {
+		ring[i].Until = time.Now().Add(-time.Second)
+	}
+	tester.Keys = expired{tester.Keys, ring}
+	err = tester.SignTested(t.Context(), &good.Tested)
+	if _, ended := stage.Outcome(err); err == nil || ended || !strings.Contains(err.Error(), "nobody would believe what the tester signs") {
+		t.Errorf("got %v", err)
+	}
+}
+
+type expired struct {
+	Keys
+	ring attest.Ring
+}
+
+func (e expired) Ring() (attest.Ring, error) { return e.ring, nil }
 
 // A verdict that a delivery may take for its own is the tester's, about these inputs.
 func TestVerdict(t *testing.T) {

@@ -62,7 +62,7 @@ type Config struct {
 	// may also be variables: MILLRACE_SECRET_<APP>__<NAME> or MILLRACE_SECRET_<NAME>.
 	SecretsDir string `env:"SECRETS_DIR"`
 
-	HTTPAddr    string        `env:"HTTP_ADDR" envDefault:"127.0.0.1:8081"` // health endpoints; "" for none
+	HTTPAddr    string        `env:"HTTP_ADDR" envDefault:"127.0.0.1:8081"` // health endpoints; none for none
 	LogLevel    slog.Level    `env:"LOG_LEVEL" envDefault:"info"`
 	LogFormat   string        `env:"LOG_FORMAT" envDefault:"json"`  // json or text
 	Concurrency int           `env:"CONCURRENCY" envDefault:"2"`    // deliveries worked on at the same time

@@ -127,7 +127,7 @@ func (k *Kit) closeAfter(ctx context.Context) {
 
 // serveHealth answers /livez, /readyz and /version until stopped.
 func (k *Kit) serveHealth(ctx context.Context) (stop func(), err error) {
-	if k.HTTPAddr == "" {
+	if k.HTTPAddr == "" || k.HTTPAddr == "none" {
 		return func() {}, nil
 	}
 	listener, err := listen(ctx, k.HTTPAddr)

@@ -99,8 +99,8 @@ func (m *making) image(ctx context.Context, t target) (v1.Image, error) {
 		return nil, err
 	}
 	var layers []*image.Layer
-	for _, make := range []func(context.Context, target, v1.Image) (*image.Layer, error){m.install, m.files} {
-		layer, err := make(ctx, t, base)
+	for _, part := range []func(context.Context, target, v1.Image) (*image.Layer, error){m.install, m.files} {
+		layer, err := part(ctx, t, base)
 		if err != nil {
 			return nil, err
 		}

@@ -2,6 +2,7 @@ package embedded
 
 import (
 	"archive/tar"
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -14,7 +15,10 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/tarball"
 
 	"github.com/millrace-cd/millrace/pkg/bus"
 	"github.com/millrace-cd/millrace/pkg/event"
@@ -34,6 +38,7 @@ test:
 build:
   run: mkdir -p dist/lib && echo words > dist/lib/words && printf '#!/bin/sh\nexec httpd -f -p 8080 -h /srv\n' > dist/app && chmod +x dist/app && ln -s words dist/lib/link
   artifacts: [dist/**]
+  platforms: [linux/amd64, linux/arm64]
 release:
   image: page
 RECIPE
@@ -227,6 +232,87 @@ func TestImagePlatforms(t *testing.T) {
 	if last := facts[len(facts)-1]; path(facts) != failsRelease || !strings.Contains(last.Reason, "base busybox:1.37 is for linux/amd64 alone") {
 		t.Errorf("%s: %s", path(facts), last.Reason)
 	}
+}
+
+// A base of a registry is pinned for all platforms, and its layers are taken as they are:
+// under files, an installation and a Dockerfile. The latter two have a network if they
+// ask for it.
+func TestImageBaseOfRegistry(t *testing.T) {
+	w := start(t, "busybox:1.37")
+	ref := w.Registry + "/base/busybox:1"
+	lowest := w.pushIndex(ref)
+	c := event.Commit{}
+	for name, tt := range map[string]struct {
+		text, step string
+	}{
+		"files":      {"  base: " + ref + "\n  platforms: [linux/amd64, linux/arm64]\n  files: { dist/: /srv/ }", "page"},
+		"install":    {"  base: " + ref + "\n  platforms: [linux/amd64]\n  install: [cp -R /artifact/dist /srv, ls /sys/class/net/eth0]\n  install_network: true", "install"},
+		"dockerfile": {"  dockerfile: { file: Dockerfile, args: { BASE: " + ref + " }, network: true }", "dockerfile"},
+	} {
+		write := recipe(tt.text, "wget -q -O - http://app:8080/lib/words | grep -qx words", "Dockerfile", "ARG BASE\nFROM $BASE\nCOPY artifact/dist /srv\nRUN ls /sys/class/net/eth0\n")
+		if c.App == "" {
+			c = repository(t, "page", write)
+		} else {
+			c = again(t, c, write)
+		}
+		facts := w.deliver(c)
+		last := facts[len(facts)-1]
+		if path(facts) != released || last.Acceptance[0].Name != tt.step || !strings.HasPrefix(last.Images[ref], w.Registry+"/base/busybox@sha256:") {
+			t.Errorf("%s: %s %+v %v: %s", name, path(facts), last.Acceptance, last.Images, last.Reason)
+			continue
+		}
+		img := w.image(last.Image) // of an index that of this machine
+		if all, err := img.Layers(); err != nil || len(all) < 2 {
+			t.Errorf("%s: layers %v, %v", name, all, err)
+		} else if got, _ := all[0].Digest(); got != lowest {
+			t.Errorf("%s: the lowest layer is %s, want %s of the base", name, got, lowest)
+		}
+		if len(last.SBOMs) == 0 {
+			t.Errorf("%s: no bill of materials", name)
+		}
+	}
+}
+
+// pushIndex stores the busybox for two platforms, and gives the digest of its layer.
+func (w world) pushIndex(ref string) v1.Hash {
+	w.t.Helper()
+	saved, err := w.Engine.Save(w.t.Context(), "busybox:1.37")
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	data, err := io.ReadAll(saved)
+	if err = errors.Join(err, saved.Close()); err != nil {
+		w.t.Fatal(err)
+	}
+	img, err := tarball.Image(func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(data)), nil }, nil)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	config, err := img.ConfigFile()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	other := config.DeepCopy()
+	other.Architecture = "arm64"
+	arm, err := mutate.ConfigFile(img, other)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	index := mutate.AppendManifests(empty.Index,
+		mutate.IndexAddendum{Add: img, Descriptor: v1.Descriptor{Platform: &v1.Platform{OS: "linux", Architecture: "amd64"}}},
+		mutate.IndexAddendum{Add: arm, Descriptor: v1.Descriptor{Platform: &v1.Platform{OS: "linux", Architecture: "arm64"}}})
+	r, err := name.ParseReference(ref, name.Insecure)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	if err := remote.WriteIndex(r, index); err != nil {
+		w.t.Fatal(err)
+	}
+	digest, err := layers(w.t, img, 1)[0].Digest()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return digest
 }
 
 // An image that is too large says what takes the room.
