@@ -54,11 +54,9 @@ func (e *Engine) settle(ctx context.Context) error {
 	if err := e.ensurePause(ctx); err != nil {
 		return err
 	}
-	id, err := e.startWith(ctx, e.pauseOn(network.NetworkNone, nil, Owner{}.labels(e.cfg.Instance, e.spareSession(), kindPause)))
-	if id != "" {
-		err = errors.Join(err, e.remove(ctx, id))
-	}
-	if err != nil {
+	name := objectName("pause", e.cfg.Instance) // by which it is found where the answer with its ID is lost
+	_, err := e.startWith(ctx, e.pauseOn(network.NetworkNone, name, nil, Owner{}.labels(e.cfg.Instance, e.spareSession(), kindPause)))
+	if err = errors.Join(err, e.remove(ctx, name)); err != nil {
 		return fmt.Errorf("find out how many open files the engine allows: %w", err)
 	}
 	e.settled = true

@@ -104,7 +104,7 @@ func (e *Engine) startPause(ctx context.Context, net, alias string, labels map[s
 	if alias != "" {
 		ends = named(net, alias)
 	}
-	id, err := e.launch(ctx, e.pauseOn(net, ends, labels))
+	id, err := e.launch(ctx, e.pauseOn(net, objectName("pause", e.cfg.Instance), ends, labels))
 	if err != nil {
 		return id, fmt.Errorf("start pause container: %w", err)
 	}
@@ -112,13 +112,13 @@ func (e *Engine) startPause(ctx context.Context, net, alias string, labels map[s
 }
 
 // pauseOn creates such a container.
-func (e *Engine) pauseOn(net string, ends *network.NetworkingConfig, labels map[string]string) creator {
+func (e *Engine) pauseOn(net, name string, ends *network.NetworkingConfig, labels map[string]string) creator {
 	return func(ctx context.Context, nofile int64) (string, error) {
 		host := hardened(Limits{Memory: 16 << 20, Pids: 16}, true, machine{e.info.CPUs, nofile})
 		host.Init, host.Tmpfs = nil, nil
 		host.NetworkMode = container.NetworkMode(net)
 		host.LogConfig = container.LogConfig{Type: "none"}
-		return e.create(ctx, objectName("pause", e.cfg.Instance), &container.Config{Image: pauseImage, Labels: labels}, host, ends)
+		return e.create(ctx, name, &container.Config{Image: pauseImage, Labels: labels}, host, ends)
 	}
 }
 
