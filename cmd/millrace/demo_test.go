@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -227,6 +228,7 @@ func TestUp(t *testing.T) {
 	if got := h.output("artifact", "1", "get", "dist/www/index.html", "-", "--nats", up.nats); got != "page\n" {
 		t.Errorf("the page is %q", got)
 	}
+	up.verify(filepath.Join(work, "data", "keys"))
 	up.interrupt("stopping")
 	if left := h.left(instance, up.registry); len(left) > 0 {
 		t.Errorf("left on the engine: %q", left)
@@ -267,6 +269,35 @@ func (h host) up(args ...string) *upProcess {
 		p.rest <- string(rest)
 	}()
 	return p
+}
+
+// verify asks where the image of delivery 1 comes from, and what is in it: with the keys of
+// the installation, and with those of somebody else.
+func (p *upProcess) verify(keys string) {
+	p.Helper()
+	var released struct {
+		Image string
+		Tags  []string
+	}
+	p.check(json.Unmarshal([]byte(p.output("show", "1", "-o", "json", "--nats", p.nats)), &released))
+	name, digest, _ := strings.Cut(released.Image, "@")
+	tagged := name + ":" + released.Tags[0]
+	for _, image := range []string{released.Image, tagged} {
+		if got := p.output("verify", image, "--keys", keys); !strings.Contains(got, digest) || !strings.Contains(got, "└─ commit ") {
+			p.Errorf("verify %s says\n%s", image, got)
+		}
+	}
+	if got := p.output("sbom", tagged, "--keys", keys, "-o", "json"); !strings.Contains(got, "CycloneDX") {
+		p.Errorf("the SBOM is\n%s", got)
+	}
+	strangers := filepath.Join(p.dir, "strangers")
+	p.output("keys", "init", "--dir", strangers)
+	for _, command := range []string{"verify", "sbom"} {
+		out, err := p.millrace(command, tagged, "--keys", strangers).CombinedOutput()
+		if exit := (*exec.ExitError)(nil); !errors.As(err, &exit) || exit.ExitCode() != 1 || !strings.Contains(string(out), "at the statement of the releaser") {
+			p.Errorf("%s with a stranger's keys: %v\n%s", command, err, out)
+		}
+	}
 }
 
 // interrupt presses Ctrl-C and wants a clean end that says so.

@@ -48,7 +48,7 @@ var shopMistakes = []broken{
 var ordersMistakes = []broken{
 	{name: "orders-test", path: failsTest, file: "orders/price.py", old: `(10, Decimal("0.05"))`, new: `(10, Decimal("0.04"))`, printed: "FAILED (failures=1)"},
 	{name: "orders-release-install", path: failsRelease, file: "millrace.yaml", old: "import orders.server\"", new: "import orders.servant\"", printed: "ModuleNotFoundError: No module named 'orders.servant'"},
-	{name: "orders-build", path: failsBuild, file: "millrace.yaml", old: "-m orders.main:main", new: "-m orders.main", printed: "Invalid entry point: orders.main"},
+	{name: "orders-build", path: failsBuild, file: "millrace.yaml", old: "zip/__main__.py", new: "zip/main.py", printed: "Archive has no entry point"},
 	{name: "orders-release-acceptance", path: failsRelease, file: "acceptance.py", old: `"43.23"`, new: `"43.24"`, printed: "AssertionError: {'number': 1, 'item': 'tea'"},
 	{name: "orders-deploy-check", path: failsDeploy, file: "millrace.yaml", old: `check: [{ http: ":8000/health", within: 30s }]`, new: `check: [{ run: "test -w /app || { echo /app is not writable; exit 3; }", within: 4s }]`, noisy: true},
 }
