@@ -111,10 +111,7 @@ func (s *Session) send(ctx context.Context, b Build, o build.ImageBuildOptions, 
 	b.Limits.toBuild(&o, s.place(0).machine)
 	r, w := io.Pipe()
 	all, ctx := errgroup.WithContext(ctx)
-	all.Go(func() error {
-		err := w.CloseWithError(writeContext(w, text, b.Context))
-		return err
-	})
+	all.Go(func() error { return w.CloseWithError(writeContext(w, text, b.Context)) })
 	all.Go(func() error {
 		defer func() { _ = r.Close() }() // who answers early reads no more
 		answer, err := s.e.api.ImageBuild(ctx, r, o)

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -107,7 +108,7 @@ func (c Clerk) sign(ctx context.Context, of event.Commit, st attest.Statement, s
 	}
 	annotations := inOrder(of)
 	annotations["dev.sigstore.bundle.content"], annotations["dev.sigstore.bundle.predicateType"] = "dsse-envelope", st.PredicateType
-	for _, s := range unique(subjects) {
+	for _, s := range slices.Compact(slices.Sorted(slices.Values(subjects))) {
 		_, err := c.Registry.Attach(ctx, store.Attachment{
 			Subject: s, Type: attest.BundleType, Layers: []store.Layer{{Type: attest.BundleType, Data: data}}, Annotations: annotations,
 		})
@@ -135,24 +136,13 @@ func (c Clerk) believed(data []byte, st attest.Statement) error {
 // AttachSBOM attaches a bill of materials to images or blobs, by digest, and gives the
 // digest of the document.
 func (c Clerk) AttachSBOM(ctx context.Context, document []byte, subjects ...string) (string, error) {
-	for _, s := range unique(subjects) {
+	for _, s := range slices.Compact(slices.Sorted(slices.Values(subjects))) {
 		_, err := c.Registry.Attach(ctx, store.Attachment{Subject: s, Type: SBOMType, Layers: []store.Layer{{Type: SBOMType, Data: document}}})
 		if err != nil {
 			return "", fmt.Errorf("attach the SBOM: %w", err)
 		}
 	}
 	return DigestOf(document), nil
-}
-
-func unique(all []string) (list []string) {
-	seen := map[string]bool{}
-	for _, s := range all {
-		if !seen[s] {
-			seen[s] = true
-			list = append(list, s)
-		}
-	}
-	return list
 }
 
 func at(b event.Blob) string { return b.Repository + "@" + b.Digest }

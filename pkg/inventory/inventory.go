@@ -10,7 +10,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -128,19 +127,10 @@ func save(name string, found sbom.Findings) error {
 	if err != nil {
 		return err
 	}
+	defer func() { _ = os.Remove(f.Name()) }() // in vain where it was renamed
 	_, err = f.Write(data)
-	if err = errors.Join(err, f.Close()); err == nil {
-		err = os.Rename(f.Name(), name)
+	if err = errors.Join(err, f.Close()); err != nil {
+		return err
 	}
-	if err != nil {
-		err = errors.Join(err, ignore(os.Remove(f.Name()), fs.ErrNotExist))
-	}
-	return err
-}
-
-func ignore(err, kind error) error {
-	if errors.Is(err, kind) {
-		return nil
-	}
-	return err
+	return os.Rename(f.Name(), name)
 }

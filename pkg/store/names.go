@@ -14,6 +14,10 @@ type names struct {
 	insecure      bool
 }
 
+// IsHost tells whether the first part of an image's name is a registry, and not the begin
+// of a path.
+func IsHost(part string) bool { return strings.ContainsAny(part, ".:") || part == "localhost" }
+
 func newNames(cfg Config) (names, error) {
 	n := names{reach: strings.TrimSuffix(cfg.Registry, "/"), public: strings.TrimSuffix(cfg.Public, "/"), insecure: cfg.Insecure}
 	if n.public == "" {
@@ -21,7 +25,7 @@ func newNames(cfg Config) (names, error) {
 	}
 	for _, registry := range []string{n.reach, n.public} {
 		host, _, _ := strings.Cut(registry, "/")
-		if !strings.ContainsAny(host, ".:") && host != "localhost" {
+		if !IsHost(host) {
 			return names{}, fmt.Errorf("registry %q: it has to begin with a host that has a dot or a port", registry)
 		}
 		if _, err := name.NewRepository(registry + "/x"); err != nil {

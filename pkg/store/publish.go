@@ -150,8 +150,11 @@ func (s *Store) StandsFor(ctx context.Context, repository, tag string) (string, 
 
 var tagName = regexp.MustCompile(`^[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}$`)
 
+// ValidTag tells whether registries take it as a tag.
+func ValidTag(tag string) bool { return tagName.MatchString(tag) }
+
 func (s *Store) tagName(repo name.Repository, tag string) (name.Tag, error) {
-	if !tagName.MatchString(tag) {
+	if !ValidTag(tag) {
 		return name.Tag{}, fmt.Errorf("tag %.200q: a tag has letters, digits, '_', '.' and '-', at most 128", tag)
 	}
 	if strings.HasPrefix(tag, fallbackPrefix) {

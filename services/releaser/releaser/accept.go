@@ -37,20 +37,24 @@ func (c *candidate) close() {
 	}
 }
 
+// ownerOf is whose all is that runs for a release.
+func ownerOf(j stage.Job[event.Built]) container.Owner {
+	return container.Owner{App: j.Event.App, Delivery: j.Event.Number, Stage: event.StageRelease, Attempt: j.Attempt}
+}
+
 // accept assembles the image, starts it by its digest in an environment of its own and
 // lets the acceptance tests, and a scanner, at it. Nobody else knows the image's name.
 // What does not depend on each other happens at the same time: the environment and its
 // services are made while the image is, and the tests' containers while the image starts.
 func (c *candidate) accept(ctx context.Context) error {
 	e := &environment{releaser: c.releaser, release: c.release, group: step.Group{
-		Owner:  container.Owner{App: c.out.App, Delivery: c.out.Number, Stage: event.StageRelease, Attempt: c.job.Attempt},
-		Commit: c.out.Commit, Vars: snapshot.Vars(c.out.Commit), OneNetwork: true,
+		Owner: ownerOf(c.job), Commit: c.out.Commit, Vars: snapshot.Vars(c.out.Commit), OneNetwork: true,
 	}}
 	defer e.close(ctx)
 	steps := acceptance(c.file)
 	all, inner := errgroup.WithContext(ctx)
 	all.Go(func() (err error) {
-		c.image, err = c.assemble(inner, c.job, c.out.Built, c.file, c.release)
+		c.image, err = c.assemble(inner, c.job, c.release)
 		return err
 	})
 	all.Go(func() error { return e.open(inner, c.out.Images, steps) })
@@ -61,7 +65,7 @@ func (c *candidate) accept(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := c.free(ctx, c.names, c.image.name); err != nil {
+	if err := c.free(ctx); err != nil {
 		return err
 	}
 	return c.judge(ctx, e, steps)
@@ -77,10 +81,10 @@ func (c *candidate) judge(ctx context.Context, e *environment, steps []pipeline.
 		return err
 	})
 	all.Go(func() (err error) {
-		if c.bills, err = c.bill(inner, c.image, c.out.Built, c.names.to); err != nil {
+		if c.bills, err = c.bill(inner); err != nil {
 			return err
 		}
-		scanned, err = c.scan(inner, e.group, c.release.Scan, c.bills, c.image.run, c.out)
+		scanned, err = c.scan(inner, e.group)
 		return err
 	})
 	err := all.Wait()

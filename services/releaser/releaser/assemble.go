@@ -44,7 +44,7 @@ func (a *assembled) hold(c func() error) { a.closers = append(a.closers, c) }
 type making struct {
 	releaser
 
-	attempt int
+	owner   container.Owner // of what runs to make it
 	built   event.Built
 	release pipeline.Release // with its variables filled in
 	out     *assembled
@@ -56,10 +56,10 @@ type making struct {
 // An image is of a Dockerfile, or of a base with up to two layers: what install changed,
 // and over that the files, which install does not see. So what the file says of a path is
 // what the image has there.
-func (r releaser) assemble(ctx context.Context, j stage.Job[event.Built], b event.Built, _ *pipeline.File, release pipeline.Release) (*assembled, error) {
+func (r releaser) assemble(ctx context.Context, j stage.Job[event.Built], release pipeline.Release) (*assembled, error) {
 	ctx, span := r.kit.Tracer.Start(ctx, "assemble image")
 	defer span.End()
-	m := &making{releaser: r, attempt: j.Attempt, built: b, release: release, out: &assembled{images: map[string]v1.Image{}}}
+	m := &making{releaser: r, owner: ownerOf(j), built: j.Event, release: release, out: &assembled{images: map[string]v1.Image{}}}
 	// Layers of bases are fetched when they are read, which is until close.
 	reading, stop := context.WithCancel(context.WithoutCancel(ctx))
 	m.out.hold(func() error { stop(); return nil })
@@ -153,11 +153,6 @@ func (m *making) labels() map[string]string {
 	}
 	maps.Copy(labels, m.release.Labels)
 	return labels
-}
-
-// owner is who runs what is run to make the image.
-func (m *making) owner() container.Owner {
-	return container.Owner{App: m.built.App, Delivery: m.built.Number, Stage: event.StageRelease, Attempt: m.attempt}
 }
 
 // artifact is a view of a platform's artifact, whose name is told to people.

@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/millrace-cd/millrace/pkg/event"
 	"github.com/millrace-cd/millrace/pkg/sbom"
 )
 
@@ -18,20 +17,20 @@ type bill struct {
 }
 
 // bill writes a bill of materials for the image of each platform.
-func (r releaser) bill(ctx context.Context, a *assembled, b event.Built, repository string) (bills []bill, err error) {
-	ctx, span := r.kit.Tracer.Start(ctx, "write SBOM")
+func (c *candidate) bill(ctx context.Context) (bills []bill, err error) {
+	ctx, span := c.kit.Tracer.Start(ctx, "write SBOM")
 	defer span.End()
-	for _, platform := range slices.Sorted(maps.Keys(a.images)) {
-		img := a.images[platform]
+	for _, platform := range slices.Sorted(maps.Keys(c.image.images)) {
+		img := c.image.images[platform]
 		digest, err := img.Digest()
 		if err != nil {
 			return nil, err
 		}
-		found, err := r.kit.Shelf.Image(ctx, img)
+		found, err := c.kit.Shelf.Image(ctx, img)
 		if err != nil {
 			return nil, err
 		}
-		document, err := found.Document(sbom.Subject{Kind: sbom.Image, Name: repository, Version: b.Hash, Digest: digest.String()})
+		document, err := found.Document(sbom.Subject{Kind: sbom.Image, Name: c.names.to, Version: c.out.Hash, Digest: digest.String()})
 		if err != nil {
 			return nil, err
 		}
@@ -40,20 +39,20 @@ func (r releaser) bill(ctx context.Context, a *assembled, b event.Built, reposit
 	return bills, nil
 }
 
-// attach attaches the bills to the images, under all their names.
-func (r releaser) attach(ctx context.Context, bills []bill, out *event.Released, names ...string) error {
-	out.SBOMs = map[string]string{}
-	for _, b := range bills {
+// attach attaches the bills to the images, under both their names.
+func (c *candidate) attach(ctx context.Context) error {
+	c.out.SBOMs = map[string]string{}
+	for _, b := range c.bills {
 		var subjects []string
-		for _, name := range names {
+		for _, name := range []string{c.image.name, c.out.Image} {
 			repository, _, _ := strings.Cut(name, "@")
 			subjects = append(subjects, repository+"@"+b.digest)
 		}
-		digest, err := r.kit.Custody.AttachSBOM(ctx, b.document, subjects...)
+		digest, err := c.kit.Custody.AttachSBOM(ctx, b.document, subjects...)
 		if err != nil {
 			return err
 		}
-		out.SBOMs[b.platform] = digest
+		c.out.SBOMs[b.platform] = digest
 	}
 	return nil
 }

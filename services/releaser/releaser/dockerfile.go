@@ -42,7 +42,7 @@ func (m *making) build(ctx context.Context, t target) (v1.Image, error) {
 		return nil, err
 	}
 	defer func() { _ = view.Remove() }()
-	session, err := m.kit.Engine.Open(ctx, m.owner(), container.SessionOptions{})
+	session, err := m.kit.Engine.Open(ctx, m.owner, container.SessionOptions{})
 	if err != nil {
 		return nil, err
 	}
@@ -97,7 +97,7 @@ type recipe struct {
 func (m *making) builtIn(ctx context.Context, session *container.Session, r *recipe) (made v1.Image, err error) {
 	err = m.record(ctx, "dockerfile", r.plan.Base, func(ctx context.Context, out io.Writer, env map[string]string) (int, string, error) {
 		end, err := session.Build(ctx, container.Build{
-			Name: "dockerfile", Attempt: m.attempt, Dockerfile: r.text, Context: r.context, Begins: r.begins,
+			Name: "dockerfile", Attempt: m.owner.Attempt, Dockerfile: r.text, Context: r.context, Begins: r.begins,
 			Args: r.plan.Args(map[string]string{epoch: env[epoch]}), Network: m.release.Dockerfile.Network, Timeout: recipeTimeout,
 		}, out, func(ctx context.Context, id string) (err error) {
 			made, err = r.rebuilt(ctx, id)

@@ -34,7 +34,7 @@ func (m *making) install(ctx context.Context, t target, base v1.Image) (layer *i
 	if err != nil {
 		return nil, err
 	}
-	session, err := m.kit.Engine.Open(ctx, m.owner(), container.SessionOptions{})
+	session, err := m.kit.Engine.Open(ctx, m.owner, container.SessionOptions{})
 	if err != nil {
 		return nil, err
 	}
@@ -84,7 +84,7 @@ func installFailure(exit container.Exit, command string) string {
 // runs it.
 func (m *making) installation(image string, artifact *workspace.View) container.Step {
 	return container.Step{
-		Name: "install", Attempt: m.attempt, Image: image, User: "0:0",
+		Name: "install", Attempt: m.owner.Attempt, Image: image, User: "0:0",
 		Run: m.release.Install, Shell: []string{"/bin/sh", "-exc"},
 		Network: m.release.InstallNetwork, Timeout: recipeTimeout,
 		Mounts: []container.Mount{{Target: artifactDir, ReadOnly: true, Overlay: &container.Overlay{

@@ -48,7 +48,7 @@ func (r releaser) publication(app string, file *pipeline.File, release pipeline.
 func (r releaser) repository(app, image string) (string, error) {
 	host, rest, found := strings.Cut(image, "/")
 	switch {
-	case !found || !strings.ContainsAny(host, ".:") && host != "localhost":
+	case !found || !store.IsHost(host):
 		image = r.kit.RegistryPublic + "/" + image
 	case r.ours(host):
 		image = hostOf(r.kit.RegistryPublic) + "/" + rest
@@ -95,8 +95,6 @@ var (
 	identity = regexp.MustCompile(`\$\{(commit|short|tag|version|number)\}`)
 	// version is a whole one: 1.2 may move on to the next 1.2.x.
 	version = regexp.MustCompile(`^v?\d+\.\d+\.\d+([-.+_].*)?$`)
-	// validTag is what registries take.
-	validTag = regexp.MustCompile(`^[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}$`)
 )
 
 // tagsOf are the tags as the file has them and with their variables filled in. One that
@@ -107,7 +105,7 @@ func tagsOf(templates, expanded []string) (tags []store.Tag, err error) {
 		if name == "" {
 			continue
 		}
-		if !validTag.MatchString(name) {
+		if !store.ValidTag(name) {
 			return nil, stage.Fail("release.tags: %.200q is not a tag: letters, digits, '_', '.' and '-', at most 128", name)
 		}
 		tags = append(tags, store.Tag{Name: name, Fixed: identity.MatchString(templates[i]) || version.MatchString(name)})
@@ -119,9 +117,9 @@ func tagsOf(templates, expanded []string) (tags []store.Tag, err error) {
 }
 
 // free makes sure before acceptance that the image may have its tags after it.
-func (r releaser) free(ctx context.Context, p publication, image string) error {
-	_, digest, _ := strings.Cut(image, "@")
-	return taken(p, r.kit.Store.CheckTags(ctx, p.to, digest, p.tags...))
+func (c *candidate) free(ctx context.Context) error {
+	_, digest, _ := strings.Cut(c.image.name, "@")
+	return taken(c.names, c.kit.Store.CheckTags(ctx, c.names.to, digest, c.names.tags...))
 }
 
 // publish gives the accepted image its name. Nothing is built again: the name is for the
@@ -133,7 +131,7 @@ func (c *candidate) publish(ctx context.Context) error {
 	if c.out.Image, err = c.kit.Store.Copy(ctx, c.image.name, c.names.to); err != nil {
 		return err
 	}
-	if err := c.attach(ctx, c.bills, c.out, c.image.name, c.out.Image); err != nil {
+	if err := c.attach(ctx); err != nil {
 		return err
 	}
 	if err := c.kit.Custody.SignReleased(ctx, c.out, c.image.name, c.names.list()...); err != nil {

@@ -34,7 +34,7 @@ func (m *making) record(ctx context.Context, name, from string, do work) error {
 	s := event.Step{Name: name}
 	m.note(event.StepStarted, s)
 	log := m.kit.Bus.Log(ctx, bus.LogKey{
-		Stage: event.StageRelease, App: m.built.App, Number: m.built.Number, Step: name, Attempt: m.attempt, Try: 1,
+		Stage: event.StageRelease, App: m.built.App, Number: m.built.Number, Step: name, Attempt: m.owner.Attempt, Try: 1,
 	}, nil)
 	last := &tail{}
 	exit, reason, err := do(ctx, io.MultiWriter(log, last), m.env(span))
@@ -59,7 +59,7 @@ func (m *making) record(ctx context.Context, name, from string, do work) error {
 
 func (m *making) note(what string, s event.Step) {
 	m.kit.Bus.Note(event.Progress{
-		App: m.built.App, Number: m.built.Number, StageName: event.StageRelease, What: what, Attempt: m.attempt, Worker: m.kit.Worker, Step: s,
+		App: m.built.App, Number: m.built.Number, StageName: event.StageRelease, What: what, Attempt: m.owner.Attempt, Worker: m.kit.Worker, Step: s,
 	})
 }
 

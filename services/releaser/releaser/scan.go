@@ -1,7 +1,7 @@
 package releaser
 
 import (
-	"archive/tar"
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -34,26 +34,25 @@ const (
 
 // scanning is one run of a scanner.
 type scanning struct {
-	releaser
+	*candidate
 
-	rules    pipeline.Scan
 	bill     bill
 	severity map[string]int // how many of each
 }
 
 // scan lets the scanner of the file's choice judge the bill of materials of the image
-// that is accepted. What it finds is counted in out.
-func (r releaser) scan(ctx context.Context, g step.Group, rules *pipeline.Scan, bills []bill, run string, out *event.Released) (results []event.Step, err error) {
-	if rules == nil {
+// that is accepted. What it finds is counted in the event.
+func (c *candidate) scan(ctx context.Context, g step.Group) (results []event.Step, err error) {
+	if c.release.Scan == nil {
 		return nil, nil
 	}
-	s := &scanning{releaser: r, rules: *rules, bill: bills[0], severity: map[string]int{}}
-	for _, b := range bills {
-		if strings.HasSuffix(run, "@"+b.digest) {
+	s := &scanning{candidate: c, bill: c.bills[0], severity: map[string]int{}}
+	for _, b := range c.bills {
+		if strings.HasSuffix(c.image.run, "@"+b.digest) {
 			s.bill = b
 		}
 	}
-	ref, image, err := s.image(ctx, out.Images)
+	ref, image, err := s.imageOf(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -70,25 +69,25 @@ func (r releaser) scan(ctx context.Context, g step.Group, rules *pipeline.Scan, 
 	g.Tree, g.Tail, g.Done = document.Digest, tailOfBefore, s.done
 	g.Commit.Path = "" // the tree has nothing but the document
 	g.Trees = func(ctx context.Context, shared bool) (*workspace.Tree, error) {
-		return r.kit.Trees.Tree(ctx, document.Digest, shared, func(context.Context) (io.ReadCloser, error) { return document.Open() })
+		return c.kit.Trees.Tree(ctx, document.Digest, shared, func(context.Context) (io.ReadCloser, error) { return document.Open() })
 	}
-	results, err = r.steps.Run(ctx, g)
-	out.Vulnerabilities = s.severity
+	results, err = c.steps.Run(ctx, g)
+	c.out.Vulnerabilities = s.severity
 	return results, err
 }
 
-// image is the scanner: the file's, which was pinned with all others, or the
+// imageOf is the scanner: the file's, which was pinned with all others, or the
 // installation's.
-func (s *scanning) image(ctx context.Context, pins map[string]string) (string, container.Image, error) {
-	ref := cmp.Or(s.rules.Image, s.scanner)
+func (s *scanning) imageOf(ctx context.Context) (string, container.Image, error) {
+	ref := cmp.Or(s.release.Scan.Image, s.scanner)
 	if ref == "" {
 		return "", container.Image{}, stage.Fail("release.scan names no image of a scanner, and this installation has none: add image, such as aquasec/trivy or anchore/grype")
 	}
-	if s.rules.Image == "" { // not the commit's fault, whatever is wrong with it
+	if s.release.Scan.Image == "" { // not the commit's fault, whatever is wrong with it
 		image, err := s.kit.Engine.Resolve(ctx, ref, container.PullMissing)
 		return ref, image, err
 	}
-	images, err := s.kit.Resolve(ctx, pins, ref)
+	images, err := s.kit.Resolve(ctx, s.out.Images, ref)
 	return ref, images[ref], err
 }
 
@@ -109,13 +108,10 @@ func scanner(ref string, image container.Image) []string {
 // spool is a tree with the document.
 func (s *scanning) spool() (*archive.Tar, error) {
 	return archive.Spool(s.kit.TempDir(), func(w io.Writer) (archive.Stats, error) {
-		size := int64(len(s.bill.document))
-		t := tar.NewWriter(w)
-		err := t.WriteHeader(&tar.Header{Name: scanInput, Mode: 0o644, Size: size, Typeflag: tar.TypeReg})
-		if err == nil {
-			_, err = t.Write(s.bill.document)
-		}
-		return archive.Stats{Files: 1, Bytes: size}, errors.Join(err, t.Close())
+		files, err := archive.Pack(w, []archive.Entry{{Path: scanInput, Size: int64(len(s.bill.document)), Open: func() (io.ReadCloser, error) {
+			return io.NopCloser(bytes.NewReader(s.bill.document)), nil
+		}}}, archive.Artifact())
+		return archive.Count(files), err
 	})
 }
 
@@ -133,7 +129,7 @@ func (s *scanning) done(_ context.Context, _ string, v *workspace.View) (theirs,
 	for _, f := range found {
 		s.severity[f.Severity.String()]++
 	}
-	failing, err := sbom.Failing(found, s.rules.FailOn, s.rules.Ignore)
+	failing, err := sbom.Failing(found, s.release.Scan.FailOn, s.release.Scan.Ignore)
 	if err != nil || len(failing) == 0 {
 		return nil, err
 	}
@@ -145,7 +141,7 @@ const maxTold = 20
 
 func (s *scanning) tell(failing []sbom.Vulnerability) error {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%d vulnerabilities of severity %s or worse, which release.scan.ignore does not name:", len(failing), s.rules.FailOn)
+	fmt.Fprintf(&b, "%d vulnerabilities of severity %s or worse, which release.scan.ignore does not name:", len(failing), s.release.Scan.FailOn)
 	for _, f := range failing[:min(len(failing), maxTold)] {
 		fmt.Fprintf(&b, "\n  %s %s", f.ID, f.Severity)
 		for _, c := range f.Affects[:min(len(f.Affects), 3)] {

@@ -147,7 +147,7 @@ func (a *app) find(ctx context.Context, image string) (*store.Store, custody.Ima
 	if err != nil {
 		return nil, custody.Image{}, usage(err, "")
 	}
-	if host, _, found := strings.Cut(image, "/"); !found || !strings.ContainsAny(host, ".:") && host != "localhost" {
+	if host, _, found := strings.Cut(image, "/"); !found || !store.IsHost(host) {
 		image = cmp.Or(cfg.RegistryPublic, cfg.Registry) + "/" + image
 	}
 	name, digest, _ := strings.Cut(image, "@")
